@@ -1,0 +1,1 @@
+"""Load tests, the demo and the comparison with other servers."""

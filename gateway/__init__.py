@@ -1,0 +1,1 @@
+"""Serving: the native data plane and the Python around it."""

@@ -1,0 +1,1 @@
+"""The sluicegate command: thin functions that call the library and print."""

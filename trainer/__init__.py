@@ -1,0 +1,1 @@
+"""Fits specialists and exports them as graphs."""
