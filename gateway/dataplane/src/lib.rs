@@ -1,1 +1,18 @@
-pub fn x() {}
+//! The request path of Sluicegate: gRPC in, micro-batches that respect each caller's deadline,
+//! engines, gRPC out. A request passes `server::connection` → `server::infer` → `wire::request` →
+//! `executor` → `wire::response`.
+
+pub mod bare;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod executor;
+pub mod metrics;
+pub mod model;
+#[cfg(feature = "python")]
+mod python;
+pub mod record;
+pub mod sched;
+pub mod server;
+pub mod tensor;
+pub mod wire;

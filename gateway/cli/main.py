@@ -1,0 +1,28 @@
+"""The `sluicegate` command."""
+
+import typer
+
+from gateway.cli import models, pack, serve, status
+
+EPILOG = "Exit codes: 0 done, 1 refused by a check, 2 usage, 3 unreachable. Every command: --json."
+
+app = typer.Typer(
+    help=(
+        "Serve small specialist models over gRPC, in micro-batches that respect every caller's "
+        "deadline.\n\nFirst steps: pack GRAPH.onnx --name NAME --out MODELS, then "
+        "serve --models MODELS --allow-unsigned, then status."
+    ),
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=EPILOG)(serve.serve)
+app.command(epilog=EPILOG)(pack.pack)
+app.add_typer(models.app, name="models", epilog=EPILOG)
+app.command(epilog=EPILOG)(status.status)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

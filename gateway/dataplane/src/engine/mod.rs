@@ -1,0 +1,84 @@
+//! The engine contract: all that the rest of the server knows of what runs a model.
+//!
+//! An engine opens a verified model once per lane. A lane is used by one thread at a time: rows
+//! are written into its input buffers, `run` makes one call for the whole batch, rows are read
+//! from its output buffers. A new engine touches nothing else.
+
+mod buffer;
+pub mod onnx;
+mod onnx_external;
+mod synthetic;
+
+pub use buffer::Buffer;
+
+use crate::model::contract::EngineKind;
+use crate::model::directory::VerifiedModel;
+
+/// What can go wrong in an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineError {
+    /// The input is at fault; another input may work.
+    BadInput(String),
+    /// This batch or this model failed; the lane goes on.
+    Failed(String),
+    /// The device is gone; the lane cannot go on.
+    DeviceLost(String),
+}
+
+impl EngineError {
+    pub fn message(&self) -> &str {
+        match self {
+            Self::BadInput(m) | Self::Failed(m) | Self::DeviceLost(m) => m,
+        }
+    }
+}
+
+/// Row-major tensors with the batch first, in the order of the contract. Each holds the rows of
+/// the largest bucket; a smaller batch uses the front.
+#[derive(Debug)]
+pub struct Buffers {
+    pub inputs: Vec<Buffer>,
+    pub outputs: Vec<Buffer>,
+}
+
+impl Buffers {
+    pub fn for_model(model: &VerifiedModel, max_rows: usize) -> Self {
+        let make = |specs: &[crate::tensor::TensorSpec]| {
+            specs
+                .iter()
+                .map(|s| Buffer::zeroed(s.row_bytes() * max_rows))
+                .collect()
+        };
+        Self {
+            inputs: make(&model.contract.inputs),
+            outputs: make(&model.contract.outputs),
+        }
+    }
+}
+
+pub trait Lane: Send {
+    /// The buffers that `run(bucket, …)` reads and writes. `bucket` is at most the `max_rows` that
+    /// the lane was opened with.
+    fn buffers(&mut self, bucket: usize) -> &mut Buffers;
+
+    /// Runs the first `rows` rows of the bucket's buffers; `1 <= rows <= bucket`.
+    fn run(&mut self, bucket: usize, rows: usize) -> Result<(), EngineError>;
+
+    /// Makes the first real batch of this bucket as fast as the rest.
+    fn warm(&mut self, bucket: usize) -> Result<(), EngineError> {
+        self.run(bucket, bucket)
+    }
+
+    /// Name and version of what runs the model.
+    fn describe(&self) -> String;
+}
+
+/// Opens a model on one lane, for batches of at most `max_rows` rows.
+pub fn open(model: &VerifiedModel, max_rows: usize) -> Result<Box<dyn Lane>, EngineError> {
+    match model.contract.engine {
+        EngineKind::Onnxruntime => Ok(Box::new(onnx::OnnxLane::open(model, max_rows)?)),
+        EngineKind::Identity | EngineKind::Delay => {
+            Ok(Box::new(synthetic::SyntheticLane::open(model, max_rows)))
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! ONNX Runtime, from the wheel's own library loaded at run time.
+//!
+//! One session per lane, one thread per session, no spinning. Inputs and outputs live in our own
+//! buffers; for every number of rows that occurs there is one binding over their front, made once,
+//! so that a batch is exactly as large as its rows (no padding) and costs one call.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use ort::AsPointer;
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::sys::{self, ONNXTensorElementDataType as Element, OrtIoBinding, OrtMemoryInfo, OrtValue};
+use ort::value::{Outlet, TensorElementType, ValueType};
+
+use super::onnx_external::external_tensor;
+use super::{Buffer, Buffers, EngineError, Lane};
+use crate::model::directory::VerifiedModel;
+use crate::tensor::{DataType, TensorSpec};
+
+static LIBRARY: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Says where libonnxruntime.so is. To be called before the first model is opened; the library is
+/// loaded with the first ONNX model and never without one.
+pub fn set_library(path: PathBuf) {
+    *LIBRARY.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+}
+
+fn environment() -> Result<&'static Environment, String> {
+    static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
+    let made = ENVIRONMENT.get_or_init(|| {
+        let path = LIBRARY
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let path = path.ok_or("ONNX Runtime's library was not found: pip install onnxruntime")?;
+        // The crate has hung on a missing file, so look first.
+        if !Path::new(&path).is_file() {
+            return Err(format!(
+                "ONNX Runtime's library is not at {}",
+                path.display()
+            ));
+        }
+        let builder = ort::init_from(&path).map_err(|e| format!("ONNX Runtime: {e}"))?;
+        let environment = builder
+            .with_name("sluicegate")
+            .with_telemetry(false)
+            .build();
+        let environment = environment.map_err(|e| format!("ONNX Runtime: {e}"))?;
+        // What fails is reported to whom it concerns, not written to standard error.
+        environment.set_log_level(ort::logging::LogLevel::Fatal);
+        Ok(environment)
+    });
+    made.as_ref().map_err(Clone::clone)
+}
+
+fn open_session(graph: &[u8]) -> Result<Session, String> {
+    if let Some(tensor) = external_tensor(graph)? {
+        return Err(format!(
+            "tensor '{tensor}' keeps its data in another file; put the weights into the graph"
+        ));
+    }
+    let build = || -> ort::Result<Session> {
+        Session::builder(environment().map_err(ort::Error::new)?)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .commit_from_memory(graph)
+    };
+    environment()?;
+    build().map_err(|e| format!("ONNX Runtime refused the graph: {e}"))
+}
+
+fn datatype(ty: TensorElementType) -> Option<DataType> {
+    Some(match ty {
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Uint16 => DataType::Uint16,
+        TensorElementType::Uint32 => DataType::Uint32,
+        TensorElementType::Uint64 => DataType::Uint64,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Float16 => DataType::Fp16,
+        TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::Float32 => DataType::Fp32,
+        TensorElementType::Float64 => DataType::Fp64,
+        _ => return None,
+    })
+}
+
+fn element(ty: DataType) -> Element {
+    match ty {
+        DataType::Bool => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
+        DataType::Uint8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+        DataType::Uint16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
+        DataType::Uint32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32,
+        DataType::Uint64 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64,
+        DataType::Int8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
+        DataType::Int16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16,
+        DataType::Int32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+        DataType::Int64 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+        DataType::Fp16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+        DataType::Bf16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
+        DataType::Fp32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+        DataType::Fp64 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
+    }
+}
+
+fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
+    let name = outlet.name().to_owned();
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(format!("'{name}' is not a tensor"));
+    };
+    let datatype =
+        datatype(*ty).ok_or_else(|| format!("tensor '{name}' holds {ty}, which is not served"))?;
+    Ok(TensorSpec {
+        name,
+        datatype,
+        shape: shape.to_vec(),
+    })
+}
+
+/// The inputs and outputs of a graph. Output dimensions that the graph leaves open are found by
+/// running two rows of zeros.
+pub fn describe_graph(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), String> {
+    let mut session = open_session(graph)?;
+    let inputs = session
+        .inputs()
+        .iter()
+        .map(spec)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut outputs = session
+        .outputs()
+        .iter()
+        .map(spec)
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(defect) = inputs.iter().find_map(TensorSpec::defect) {
+        return Err(defect);
+    }
+    if outputs.iter().any(|o| o.defect().is_some()) {
+        for (output, shape) in outputs.iter_mut().zip(probe_shapes(&mut session, &inputs)?) {
+            output.shape = shape;
+        }
+    }
+    match outputs.iter().find_map(TensorSpec::defect) {
+        Some(defect) => Err(defect),
+        None => Ok((inputs, outputs)),
+    }
+}
+
+fn probe_shapes(session: &mut Session, inputs: &[TensorSpec]) -> Result<Vec<Vec<i64>>, String> {
+    const ROWS: i64 = 2;
+    let memory = MemoryInfo::cpu()?;
+    let mut buffers: Vec<Buffer> = Vec::new();
+    let mut binding = Binding::new(session)?;
+    for input in inputs {
+        let mut buffer = Buffer::zeroed(input.row_bytes() * ROWS as usize);
+        binding.bind(&memory, input, &mut buffer, ROWS as usize, Side::Input)?;
+        buffers.push(buffer);
+    }
+    let names: Vec<String> = session
+        .outputs()
+        .iter()
+        .map(|o| o.name().to_owned())
+        .collect();
+    for name in &names {
+        binding.bind_to_device(&memory, name)?;
+    }
+    binding.run(session)?;
+    let shapes = binding.output_shapes()?;
+    let batched = |mut shape: Vec<i64>| {
+        if let Some(first) = shape.first_mut().filter(|d| **d == ROWS) {
+            *first = -1;
+        }
+        shape
+    };
+    Ok(shapes.into_iter().map(batched).collect())
+}
+
+/// Turns ONNX Runtime's status into a sentence and frees it.
+fn check(status: sys::OrtStatusPtr) -> Result<(), String> {
+    if status.0.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null status is valid until released, and its message is NUL-terminated.
+    unsafe {
+        let message = std::ffi::CStr::from_ptr((ort::api().GetErrorMessage)(status.0));
+        let message = message.to_string_lossy().into_owned();
+        (ort::api().ReleaseStatus)(status.0);
+        Err(message)
+    }
+}
+
+struct MemoryInfo(*mut OrtMemoryInfo);
+
+impl MemoryInfo {
+    fn cpu() -> Result<Self, String> {
+        let mut info = ptr::null_mut();
+        // SAFETY: `info` is a valid place for the result, which `Drop` releases.
+        check(unsafe {
+            (ort::api().CreateCpuMemoryInfo)(
+                sys::OrtAllocatorType::OrtDeviceAllocator,
+                sys::OrtMemType::OrtMemTypeDefault,
+                &mut info,
+            )
+        })?;
+        Ok(Self(info))
+    }
+}
+
+impl Drop for MemoryInfo {
+    fn drop(&mut self) {
+        // SAFETY: made by `cpu` and released once.
+        unsafe { (ort::api().ReleaseMemoryInfo)(self.0) }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Input,
+    Output,
+}
+
+/// An `OrtIoBinding` and the values bound to it. The values point into buffers that the caller
+/// keeps in place as long as the binding lives.
+struct Binding {
+    raw: *mut OrtIoBinding,
+    values: Vec<*mut OrtValue>,
+}
+
+// SAFETY: ONNX Runtime's bindings and values have no thread affinity; a `Binding` is owned by one
+// lane and used by one thread at a time.
+unsafe impl Send for Binding {}
+
+impl Binding {
+    fn new(session: &Session) -> Result<Self, String> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the session is alive, `raw` a valid place for the result, which `Drop` releases.
+        check(unsafe { (ort::api().CreateIoBinding)(session.ptr().cast_mut(), &mut raw) })?;
+        Ok(Self {
+            raw,
+            values: Vec::new(),
+        })
+    }
+
+    /// Binds the first `rows` rows of `buffer`.
+    fn bind(
+        &mut self,
+        memory: &MemoryInfo,
+        spec: &TensorSpec,
+        buffer: &mut Buffer,
+        rows: usize,
+        side: Side,
+    ) -> Result<(), String> {
+        let mut shape = spec.shape.clone();
+        shape[0] = i64::try_from(rows).map_err(|e| e.to_string())?;
+        let bytes = &mut buffer.as_bytes_mut()[..rows * spec.row_bytes()];
+        let name = CString::new(spec.name.as_str()).map_err(|e| e.to_string())?;
+        let mut value = ptr::null_mut();
+        // SAFETY: the pointer and length are those of a live slice that holds exactly the elements
+        // of `shape`; the value is kept in `values` and released after the binding.
+        check(unsafe {
+            (ort::api().CreateTensorWithDataAsOrtValue)(
+                memory.0,
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+                shape.as_ptr(),
+                shape.len(),
+                element(spec.datatype),
+                &mut value,
+            )
+        })?;
+        self.values.push(value);
+        // SAFETY: binding, name and value are alive for the call; the binding copies the name.
+        check(unsafe {
+            match side {
+                Side::Input => (ort::api().BindInput)(self.raw, name.as_ptr(), value),
+                Side::Output => (ort::api().BindOutput)(self.raw, name.as_ptr(), value),
+            }
+        })
+    }
+
+    fn bind_to_device(&mut self, memory: &MemoryInfo, name: &str) -> Result<(), String> {
+        let name = CString::new(name).map_err(|e| e.to_string())?;
+        // SAFETY: all three are alive for the call.
+        check(unsafe { (ort::api().BindOutputToDevice)(self.raw, name.as_ptr(), memory.0) })
+    }
+
+    fn run(&self, session: &mut Session) -> Result<(), String> {
+        // SAFETY: the binding was made for this session, its buffers are alive, and `&mut` keeps
+        // every other call off the session.
+        check(unsafe { (ort::api().RunWithBinding)(session.ptr_mut(), ptr::null(), self.raw) })
+    }
+
+    /// Shapes of the outputs after a run, in the order in which they were bound.
+    fn output_shapes(&self) -> Result<Vec<Vec<i64>>, String> {
+        let api = ort::api();
+        let (mut allocator, mut values, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+        // SAFETY: valid places for results; the array and each value in it are released below.
+        unsafe {
+            check((api.GetAllocatorWithDefaultOptions)(&mut allocator))?;
+            check((api.GetBoundOutputValues)(
+                self.raw,
+                allocator,
+                &mut values,
+                &mut count,
+            ))?;
+        }
+        let mut shapes = Vec::with_capacity(count);
+        for index in 0..count {
+            // SAFETY: `values` holds `count` values; each is read, then released once.
+            shapes.push(unsafe {
+                let value = *values.add(index);
+                let shape = tensor_shape(value);
+                (api.ReleaseValue)(value);
+                shape
+            });
+        }
+        if !values.is_null() {
+            // SAFETY: allocated by this allocator and freed once.
+            check(unsafe { (api.AllocatorFree)(allocator, values.cast()) })?;
+        }
+        shapes.into_iter().collect()
+    }
+}
+
+/// # Safety
+/// `value` must be a live tensor.
+unsafe fn tensor_shape(value: *const OrtValue) -> Result<Vec<i64>, String> {
+    let api = ort::api();
+    let mut info = ptr::null_mut();
+    // SAFETY: the caller vouches for `value`; `info` is released below.
+    check(unsafe { (api.GetTensorTypeAndShape)(value, &mut info) })?;
+    let mut rank = 0;
+    // SAFETY: `info` is live; `shape` has room for `rank` dimensions.
+    let shape = unsafe {
+        check((api.GetDimensionsCount)(info, &mut rank)).and_then(|()| {
+            let mut shape = vec![0i64; rank];
+            check((api.GetDimensions)(info, shape.as_mut_ptr(), rank)).map(|()| shape)
+        })
+    };
+    // SAFETY: made above and released once.
+    unsafe { (api.ReleaseTensorTypeAndShapeInfo)(info) };
+    shape
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` and `bind`, each released once, the binding before its values.
+        unsafe {
+            (ort::api().ReleaseIoBinding)(self.raw);
+            for value in &self.values {
+                (ort::api().ReleaseValue)(*value);
+            }
+        }
+    }
+}
+
+/// One model on one lane. Fields are dropped in order: bindings before the buffers they point into
+/// and the session they were made for.
+pub struct OnnxLane {
+    /// `bindings[rows]`, made when a batch of that many rows first occurs.
+    bindings: Vec<Option<Binding>>,
+    buffers: Buffers,
+    memory: MemoryInfo,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    session: Session,
+}
+
+// SAFETY: every part may move between threads (see `Binding`); the lane is used by one at a time.
+unsafe impl Send for OnnxLane {}
+
+impl OnnxLane {
+    pub fn open(model: &VerifiedModel, max_rows: usize) -> Result<Self, EngineError> {
+        Self::open_checked(model, max_rows).map_err(EngineError::Failed)
+    }
+
+    fn open_checked(model: &VerifiedModel, max_rows: usize) -> Result<Self, String> {
+        let contract = &model.contract;
+        let graph = contract
+            .graph
+            .as_deref()
+            .ok_or("the contract names no graph")?;
+        let session = open_session(model.file(graph)?)?;
+        agree("input", session.inputs(), &contract.inputs)?;
+        agree("output", session.outputs(), &contract.outputs)?;
+        Ok(Self {
+            bindings: std::iter::repeat_with(|| None).take(max_rows + 1).collect(),
+            buffers: Buffers::for_model(model, max_rows),
+            memory: MemoryInfo::cpu()?,
+            inputs: contract.inputs.clone(),
+            outputs: contract.outputs.clone(),
+            session,
+        })
+    }
+
+    fn bind(&mut self, rows: usize) -> Result<Binding, String> {
+        let mut binding = Binding::new(&self.session)?;
+        for (spec, buffer) in self.inputs.iter().zip(&mut self.buffers.inputs) {
+            binding.bind(&self.memory, spec, buffer, rows, Side::Input)?;
+        }
+        for (spec, buffer) in self.outputs.iter().zip(&mut self.buffers.outputs) {
+            binding.bind(&self.memory, spec, buffer, rows, Side::Output)?;
+        }
+        Ok(binding)
+    }
+
+    fn run_rows(&mut self, rows: usize) -> Result<(), String> {
+        if self.bindings.get(rows).is_some_and(Option::is_none) {
+            self.bindings[rows] = Some(self.bind(rows)?);
+        }
+        match self.bindings.get(rows) {
+            Some(Some(binding)) => binding.run(&mut self.session),
+            _ => Err(format!(
+                "{rows} rows are more than this lane was opened for"
+            )),
+        }
+    }
+}
+
+/// Whether graph and contract name the same tensors. A dimension that the graph leaves open may be
+/// fixed by the contract (the run then checks it); the contract may leave outputs of the graph out.
+fn agree(side: &str, graph: &[Outlet], contract: &[TensorSpec]) -> Result<(), String> {
+    let unlisted = graph
+        .iter()
+        .find(|o| contract.iter().all(|s| s.name != o.name()));
+    if let Some(extra) = unlisted.filter(|_| side == "input") {
+        return Err(format!(
+            "the graph needs input '{}', which the contract lacks",
+            extra.name()
+        ));
+    }
+    for promised in contract {
+        let name = &promised.name;
+        let outlet = graph.iter().find(|o| o.name() == name);
+        let outlet = outlet.ok_or_else(|| format!("the graph has no {side} '{name}'"))?;
+        let actual = spec(outlet)?;
+        if actual.datatype != promised.datatype {
+            let (is, said) = (actual.datatype.wire_name(), promised.datatype.wire_name());
+            return Err(format!(
+                "{side} '{name}' is {is} in the graph and {said} in the contract"
+            ));
+        }
+        let open_rank = actual.shape.is_empty() && side == "output";
+        let same = actual.shape.len() == promised.shape.len()
+            && actual
+                .shape
+                .iter()
+                .zip(&promised.shape)
+                .all(|(a, p)| a == p || *a == -1);
+        if !same && !open_rank {
+            let (is, said) = (&actual.shape, &promised.shape);
+            return Err(format!(
+                "{side} '{name}' is {is:?} in the graph and {said:?} in the contract"
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Lane for OnnxLane {
+    fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+        &mut self.buffers
+    }
+
+    fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
+        self.run_rows(rows).map_err(EngineError::Failed)
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "onnxruntime ({})",
+            ort::info().split(',').next().unwrap_or("unknown build")
+        )
+    }
+}

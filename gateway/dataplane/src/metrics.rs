@@ -1,0 +1,307 @@
+//! Counters and histograms. Names follow Triton's where one exists (`nv_inference_…`); the others
+//! begin with `sluicegate_`. A model's handles are looked up once, when it is loaded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::clock::Ticks;
+use crate::record::{Outcome, Record};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+    version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    model: String,
+    version: String,
+    outcome: &'static str,
+}
+
+type HistogramFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
+
+/// 25 µs to 1.6 s, five buckets an octave-and-a-half: fine enough for a p99 to within a third.
+fn seconds() -> Histogram {
+    Histogram::new((0..28).map(|i| 25e-6 * 1.5f64.powi(i)))
+}
+
+fn batch_rows() -> Histogram {
+    Histogram::new([
+        1., 2., 3., 4., 6., 8., 12., 16., 24., 32., 48., 64., 96., 128., 192., 256., 512.,
+    ])
+}
+
+/// All metrics of the server.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<OutcomeLabels, Counter>,
+    inferences: Family<ModelLabels, Counter>,
+    executions: Family<ModelLabels, Counter>,
+    queue_us: Family<ModelLabels, Counter>,
+    compute_us: Family<ModelLabels, Counter>,
+    request_us: Family<ModelLabels, Counter>,
+    pending: Family<ModelLabels, Gauge>,
+    request_seconds: HistogramFamily,
+    queue_seconds: HistogramFamily,
+    execute_seconds: HistogramFamily,
+    slack_seconds: HistogramFamily,
+    batch_rows: HistogramFamily,
+    pub connections: Gauge,
+}
+
+/// One model's handles.
+pub struct ModelMetrics {
+    outcomes: HashMap<Outcome, Counter>,
+    inferences: Counter,
+    executions: Counter,
+    queue_us: Counter,
+    compute_us: Counter,
+    request_us: Counter,
+    pub pending: Gauge,
+    request_seconds: Histogram,
+    queue_seconds: Histogram,
+    execute_seconds: Histogram,
+    slack_seconds: Histogram,
+    batch_rows: Histogram,
+    /// Batches by their number of rows, for reports: index 0 is one row.
+    batches: Vec<AtomicU64>,
+}
+
+fn secs(ticks: Ticks) -> f64 {
+    ticks as f64 / 1e9
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let histogram = |make: fn() -> Histogram| HistogramFamily::new_with_constructor(make);
+        let metrics = Self {
+            requests: Family::default(),
+            inferences: Family::default(),
+            executions: Family::default(),
+            queue_us: Family::default(),
+            compute_us: Family::default(),
+            request_us: Family::default(),
+            pending: Family::default(),
+            request_seconds: histogram(seconds),
+            queue_seconds: histogram(seconds),
+            execute_seconds: histogram(seconds),
+            slack_seconds: histogram(seconds),
+            batch_rows: histogram(batch_rows),
+            connections: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let m = &metrics;
+        registry.register(
+            "sluicegate_requests",
+            "Requests by how they ended; every request ends once",
+            m.requests.clone(),
+        );
+        registry.register("nv_inference_count", "Rows inferred", m.inferences.clone());
+        registry.register(
+            "nv_inference_exec_count",
+            "Batches run",
+            m.executions.clone(),
+        );
+        registry.register(
+            "nv_inference_queue_duration_us",
+            "Time that answered requests were queued, in microseconds",
+            m.queue_us.clone(),
+        );
+        registry.register(
+            "nv_inference_compute_infer_duration_us",
+            "Time that answered requests' batches ran, in microseconds",
+            m.compute_us.clone(),
+        );
+        registry.register(
+            "nv_inference_request_duration_us",
+            "Time from arrival to answer of answered requests, in microseconds",
+            m.request_us.clone(),
+        );
+        registry.register(
+            "nv_inference_pending_request_count",
+            "Requests that wait or run",
+            m.pending.clone(),
+        );
+        registry.register(
+            "sluicegate_request_seconds",
+            "From arrival to answer, answered requests",
+            m.request_seconds.clone(),
+        );
+        registry.register(
+            "sluicegate_queue_seconds",
+            "From arrival to the start of the batch, answered requests",
+            m.queue_seconds.clone(),
+        );
+        registry.register(
+            "sluicegate_execute_seconds",
+            "One batch",
+            m.execute_seconds.clone(),
+        );
+        registry.register(
+            "sluicegate_slack_seconds",
+            "Time left to the deadline when the answer was written; late ones count as 0",
+            m.slack_seconds.clone(),
+        );
+        registry.register(
+            "sluicegate_batch_rows",
+            "Rows in one batch",
+            m.batch_rows.clone(),
+        );
+        registry.register(
+            "sluicegate_connections",
+            "Open gRPC connections",
+            m.connections.clone(),
+        );
+        Self {
+            registry,
+            ..metrics
+        }
+    }
+}
+
+impl Metrics {
+    /// The handles of one model; `max_batch` is the largest batch it runs.
+    pub fn model(&self, model: &str, version: &str, max_batch: usize) -> Arc<ModelMetrics> {
+        let labels = ModelLabels {
+            model: model.into(),
+            version: version.into(),
+        };
+        let outcome = |o: Outcome| {
+            let (model, version) = (model.into(), version.into());
+            let labels = OutcomeLabels {
+                model,
+                version,
+                outcome: o.label(),
+            };
+            (o, self.requests.get_or_create(&labels).clone())
+        };
+        Arc::new(ModelMetrics {
+            outcomes: Outcome::ALL.into_iter().map(outcome).collect(),
+            inferences: self.inferences.get_or_create(&labels).clone(),
+            executions: self.executions.get_or_create(&labels).clone(),
+            queue_us: self.queue_us.get_or_create(&labels).clone(),
+            compute_us: self.compute_us.get_or_create(&labels).clone(),
+            request_us: self.request_us.get_or_create(&labels).clone(),
+            pending: self.pending.get_or_create(&labels).clone(),
+            request_seconds: self.request_seconds.get_or_create(&labels).clone(),
+            queue_seconds: self.queue_seconds.get_or_create(&labels).clone(),
+            execute_seconds: self.execute_seconds.get_or_create(&labels).clone(),
+            slack_seconds: self.slack_seconds.get_or_create(&labels).clone(),
+            batch_rows: self.batch_rows.get_or_create(&labels).clone(),
+            batches: std::iter::repeat_with(AtomicU64::default)
+                .take(max_batch)
+                .collect(),
+        })
+    }
+
+    /// A request that no model can be blamed for: unknown model, broken message.
+    pub fn without_model(&self, outcome: Outcome) {
+        let labels = OutcomeLabels {
+            model: String::new(),
+            version: String::new(),
+            outcome: outcome.label(),
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut out, &self.registry);
+        out
+    }
+}
+
+impl ModelMetrics {
+    /// Writes a request's record.
+    pub fn write(&self, record: &Record) {
+        if let Some(counter) = self.outcomes.get(&record.outcome) {
+            counter.inc();
+        }
+        if record.outcome != Outcome::Answered {
+            if record.outcome == Outcome::Late {
+                self.slack_seconds.observe(0.0);
+            }
+            return;
+        }
+        let queued = record.started.saturating_sub(record.arrived);
+        let total = record.written.saturating_sub(record.arrived);
+        self.queue_us.inc_by(queued / 1_000);
+        self.compute_us
+            .inc_by(record.finished.saturating_sub(record.started) / 1_000);
+        self.request_us.inc_by(total / 1_000);
+        self.queue_seconds.observe(secs(queued));
+        self.request_seconds.observe(secs(total));
+        self.slack_seconds
+            .observe(secs(record.deadline.saturating_sub(record.written)));
+    }
+
+    /// One batch has run.
+    pub fn batch(&self, rows: usize, cost: Ticks) {
+        self.executions.inc();
+        self.inferences.inc_by(rows as u64);
+        self.execute_seconds.observe(secs(cost));
+        self.batch_rows.observe(rows as f64);
+        if let Some(count) = rows.checked_sub(1).and_then(|i| self.batches.get(i)) {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).map_or(0, Counter::get)
+    }
+
+    /// (rows, batches) for every size that occurred.
+    pub fn batch_sizes(&self) -> Vec<(usize, u64)> {
+        let load = |c: &AtomicU64| c.load(std::sync::atomic::Ordering::Relaxed);
+        let sizes = self
+            .batches
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (i + 1, load(c)));
+        sizes.filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_counted_once_under_its_outcome() {
+        let metrics = Metrics::default();
+        let model = metrics.model("m", "1", 4);
+        for outcome in Outcome::ALL {
+            model.write(&Record {
+                outcome,
+                ..Record::arrived(0)
+            });
+        }
+        model.batch(3, 1_000);
+        let text = metrics.text();
+        for outcome in Outcome::ALL {
+            assert_eq!(model.outcome(outcome), 1);
+            let line = format!(
+                "sluicegate_requests_total{{model=\"m\",version=\"1\",outcome=\"{}\"}} 1",
+                outcome.label()
+            );
+            assert!(text.contains(&line), "{line} in {text}");
+        }
+        assert_eq!(model.batch_sizes(), [(3, 1)]);
+        assert!(text.contains("nv_inference_count_total{model=\"m\",version=\"1\"} 3"));
+        assert!(text.contains("sluicegate_request_seconds_count{model=\"m\",version=\"1\"} 1"));
+    }
+}

@@ -1,0 +1,7 @@
+//! A model: its directory, its contract, and how it is loaded and checked before it serves.
+
+pub mod contract;
+pub mod directory;
+pub mod load;
+pub mod probe;
+pub mod repository;

@@ -1,0 +1,285 @@
+//! The row-independence probe: a row's answer must not depend on its neighbours in the batch.
+//!
+//! Seeded rows are run alone, in a full batch, among rows of NaN and among rows of zeros. A model
+//! whose answers differ (dynamic int8 quantisation scales over the whole batch) is served one row
+//! at a time and says so.
+
+use crate::engine::{EngineError, Lane};
+use crate::model::contract::{Contract, Decision};
+use crate::tensor::{DataType, TensorSpec};
+
+/// Rows whose answers are compared.
+const ROWS: usize = 16;
+/// Differences up to ABSOLUTE + RELATIVE · |value| are those of another order of summation.
+const ABSOLUTE: f64 = 1e-4;
+const RELATIVE: f64 = 1e-3;
+
+/// A small generator with a fixed seed (SplitMix64), so that the verdict is the same every time.
+struct Generator(u64);
+
+impl Generator {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In [-4, 4): wide enough to reach both sides of most splits of standardised features.
+    fn float(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 50) as f64 - 4.0
+    }
+
+    fn element(&mut self, datatype: DataType, out: &mut Vec<u8>) {
+        // Whole numbers stay small: they may be indexes.
+        let whole = (self.next() >> 61) as u8;
+        match datatype {
+            DataType::Fp32 => out.extend((self.float() as f32).to_le_bytes()),
+            DataType::Fp64 => out.extend(self.float().to_le_bytes()),
+            DataType::Fp16 => out.extend((0x3c00u16 | (self.next() as u16 & 0x83ff)).to_le_bytes()),
+            DataType::Bf16 => {
+                out.extend(((self.float() as f32).to_bits() >> 16).to_le_bytes()[..2].iter())
+            }
+            DataType::Bool => out.push(whole & 1),
+            _ => {
+                let start = out.len();
+                out.resize(start + datatype.size(), 0);
+                out[start] = whole;
+            }
+        }
+    }
+}
+
+fn nan(datatype: DataType) -> Vec<u8> {
+    match datatype {
+        DataType::Fp32 => f32::NAN.to_le_bytes().into(),
+        DataType::Fp64 => f64::NAN.to_le_bytes().into(),
+        DataType::Fp16 => 0x7e00u16.to_le_bytes().into(),
+        DataType::Bf16 => 0x7fc0u16.to_le_bytes().into(),
+        other => vec![0; other.size()],
+    }
+}
+
+/// One input tensor's bytes for one row.
+type Row = Vec<Vec<u8>>;
+
+struct Samples {
+    rows: Vec<Row>,
+    nan: Row,
+    zero: Row,
+}
+
+fn samples(inputs: &[TensorSpec]) -> Samples {
+    let mut generator = Generator(7);
+    let mut random = |spec: &TensorSpec| {
+        let mut bytes = Vec::with_capacity(spec.row_bytes());
+        (0..spec.row_elements()).for_each(|_| generator.element(spec.datatype, &mut bytes));
+        bytes
+    };
+    Samples {
+        rows: (0..ROWS)
+            .map(|_| inputs.iter().map(&mut random).collect())
+            .collect(),
+        nan: inputs
+            .iter()
+            .map(|s| nan(s.datatype).repeat(s.row_elements()))
+            .collect(),
+        zero: inputs.iter().map(|s| vec![0; s.row_bytes()]).collect(),
+    }
+}
+
+/// Runs a batch and returns the outputs of its rows.
+fn run(lane: &mut dyn Lane, contract: &Contract, batch: &[&Row]) -> Result<Vec<Row>, EngineError> {
+    let buffers = lane.buffers(batch.len());
+    for (input, (spec, buffer)) in contract.inputs.iter().zip(&mut buffers.inputs).enumerate() {
+        let size = spec.row_bytes();
+        for (index, row) in batch.iter().enumerate() {
+            buffer.as_bytes_mut()[index * size..][..size].copy_from_slice(&row[input]);
+        }
+    }
+    lane.run(batch.len(), batch.len())?;
+    let buffers = lane.buffers(batch.len());
+    let output = |index: usize| {
+        let outputs = contract.outputs.iter().zip(&buffers.outputs);
+        outputs
+            .map(|(s, b)| b.as_bytes()[index * s.row_bytes()..][..s.row_bytes()].to_vec())
+            .collect()
+    };
+    Ok((0..batch.len()).map(output).collect())
+}
+
+fn floats(spec: &TensorSpec, bytes: &[u8]) -> Vec<f64> {
+    let half = |bits: u16| -> f64 {
+        let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 31, f64::from(bits & 0x3ff));
+        let value = match exponent {
+            0 => fraction * 2f64.powi(-24),
+            31 if fraction == 0.0 => f64::INFINITY,
+            31 => f64::NAN,
+            e => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(e) - 15),
+        };
+        if sign == 1 { -value } else { value }
+    };
+    let chunks = bytes.chunks_exact(spec.datatype.size());
+    let word = |c: &[u8]| -> u64 { c.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)) };
+    chunks
+        .map(|c| match spec.datatype {
+            DataType::Fp32 => f64::from(f32::from_bits(word(c) as u32)),
+            DataType::Fp64 => f64::from_bits(word(c)),
+            DataType::Fp16 => half(word(c) as u16),
+            DataType::Bf16 => f64::from(f32::from_bits((word(c) as u32) << 16)),
+            // Compared for equality only.
+            _ => word(c) as f64,
+        })
+        .collect()
+}
+
+fn decision(contract: &Contract, decision: &Decision, row: &Row) -> Option<bool> {
+    let index = contract
+        .outputs
+        .iter()
+        .position(|o| o.name == decision.output)?;
+    let value = floats(&contract.outputs[index], &row[index])
+        .get(decision.column)
+        .copied()?;
+    Some(value >= decision.threshold)
+}
+
+/// Why two answers to the same row differ, if they do.
+fn difference(contract: &Contract, alone: &Row, beside: &Row) -> Option<String> {
+    if let Some(rule) = &contract.decision {
+        let (a, b) = (
+            decision(contract, rule, alone),
+            decision(contract, rule, beside),
+        );
+        if a != b {
+            return Some("the decision flips".into());
+        }
+    }
+    for ((spec, a), b) in contract.outputs.iter().zip(alone).zip(beside) {
+        for (a, b) in floats(spec, a).into_iter().zip(floats(spec, b)) {
+            let exact = a == b || (a.is_nan() && b.is_nan());
+            let near = (a - b).abs() <= ABSOLUTE + RELATIVE * a.abs();
+            if !exact && !near {
+                return Some(format!(
+                    "output '{}' is {a} alone and {b} in company",
+                    spec.name
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// `Ok(None)` if every row's answer is its own, `Ok(Some(why))` if not.
+///
+/// # Errors
+/// The engine failed a batch.
+pub fn row_dependence(
+    lane: &mut dyn Lane,
+    contract: &Contract,
+    max_rows: usize,
+) -> Result<Option<String>, EngineError> {
+    if max_rows < 2 {
+        return Ok(None);
+    }
+    let samples = samples(&contract.inputs);
+    let full = max_rows.min(4 * ROWS);
+    for (index, row) in samples.rows.iter().enumerate() {
+        let alone = run(lane, contract, &[row])?;
+        let companies: [(&str, &dyn Fn(usize) -> usize); 3] = [
+            ("a full batch", &|i| i % ROWS),
+            ("rows of NaN", &|_| ROWS),
+            ("rows of zeros", &|_| ROWS + 1),
+        ];
+        for (company, pick) in companies {
+            let neighbour = |i: usize| match pick(i) {
+                n if n < ROWS => &samples.rows[n],
+                ROWS => &samples.nan,
+                _ => &samples.zero,
+            };
+            let place = index % full;
+            let batch: Vec<&Row> = (0..full)
+                .map(|i| if i == place { row } else { neighbour(i) })
+                .collect();
+            let beside = run(lane, contract, &batch)?;
+            if let Some(why) = difference(contract, &alone[0], &beside[place]) {
+                return Ok(Some(format!("among {company}, {why}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::engine::Buffer;
+    use crate::engine::Buffers;
+
+    /// Adds to each row's sum a share of the batch's sum: what a batch-wide scale does.
+    struct Leaky {
+        buffers: Buffers,
+        share: f32,
+    }
+
+    impl Lane for Leaky {
+        fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+            &mut self.buffers
+        }
+
+        fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
+            let bytes = self.buffers.inputs[0].as_bytes()[..rows * 8].to_vec();
+            let values: Vec<f32> = bytes
+                .chunks_exact(4)
+                .map(|c| f32::from_le_bytes(c.try_into().unwrap()))
+                .collect();
+            let all: f32 = values.iter().filter(|v| v.is_finite()).sum();
+            for (i, row) in values.chunks_exact(2).enumerate() {
+                let y = row[0] + row[1] + self.share * all;
+                self.buffers.outputs[0].as_bytes_mut()[i * 4..][..4]
+                    .copy_from_slice(&y.to_le_bytes());
+            }
+            Ok(())
+        }
+
+        fn describe(&self) -> String {
+            "leaky".into()
+        }
+    }
+
+    fn verdict(share: f32) -> Option<String> {
+        let contract = Contract::parse(
+            r#"
+            format = "sluicegate.contract/1"
+            engine = "onnxruntime"
+            graph = "g"
+            inputs = [{ name = "x", datatype = "FP32", shape = [-1, 2] }]
+            outputs = [{ name = "y", datatype = "FP32", shape = [-1, 1] }]
+            "#,
+        )
+        .unwrap();
+        let buffers = Buffers {
+            inputs: vec![Buffer::zeroed(64 * 8)],
+            outputs: vec![Buffer::zeroed(64 * 4)],
+        };
+        row_dependence(&mut Leaky { buffers, share }, &contract, 64).unwrap()
+    }
+
+    #[test]
+    fn a_model_whose_rows_are_their_own_passes() {
+        assert_eq!(verdict(0.0), None);
+        assert_eq!(
+            verdict(1e-8),
+            None,
+            "another order of summation is not a dependence"
+        );
+    }
+
+    #[test]
+    fn a_model_that_lets_neighbours_in_is_found_out() {
+        let why = verdict(0.01).unwrap();
+        assert!(why.contains("output 'y'"), "{why}");
+    }
+}

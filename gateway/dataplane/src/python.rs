@@ -1,0 +1,167 @@
+//! The extension module `gateway._native`: the few doors through which Python reaches the data
+//! plane. JSON goes out, so that no Python object is touched while anything runs.
+
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::engine::onnx;
+use crate::model::contract::{Contract, Decision, EngineKind, FORMAT};
+use crate::model::{directory, load, repository};
+use crate::server::{StartError, start};
+
+fn refused(error: String) -> PyErr {
+    PyValueError::new_err(error)
+}
+
+fn to_py(error: StartError) -> PyErr {
+    match error {
+        StartError::Usage(text) => PyValueError::new_err(text),
+        StartError::Door(text) => PyOSError::new_err(text),
+        StartError::Models(text) => PyRuntimeError::new_err(text),
+    }
+}
+
+/// Says where libonnxruntime.so is.
+#[pyfunction]
+fn set_onnxruntime(path: PathBuf) {
+    onnx::set_library(path);
+}
+
+/// Serves until SIGTERM or SIGINT. `overrides` are TOML lines put over the file's; `on_ready` is
+/// called once with the status as JSON. Returns the number of calls cut off at the end.
+#[pyfunction]
+fn serve(
+    py: Python<'_>,
+    config: Option<PathBuf>,
+    overrides: &str,
+    on_ready: Py<PyAny>,
+) -> PyResult<i64> {
+    let text = match &config {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|e| refused(format!("{}: {e}", path.display())))?,
+        None => String::new(),
+    };
+    let named = |e: String| {
+        refused(match &config {
+            Some(path) => format!("{}: {e}", path.display()),
+            None => e,
+        })
+    };
+    let config = Config::with_overrides(&text, overrides).map_err(named)?;
+    let running = py.detach(|| start(config)).map_err(to_py)?;
+    on_ready.call1(py, (running.describe().to_string(),))?;
+    py.detach(|| {
+        running.wait_for_signal()?;
+        Ok::<_, std::io::Error>(running.drain())
+    })
+    .map_err(PyErr::from)
+}
+
+/// Checks every byte of a model directory; with `open`, also loads, warms and probes it. JSON.
+#[pyfunction]
+#[pyo3(signature = (path, open=false))]
+fn verify(py: Python<'_>, path: PathBuf, open: bool) -> PyResult<String> {
+    py.detach(|| {
+        let verified = directory::verify(&path)?;
+        let files: Vec<_> = verified
+            .sizes()
+            .map(|(p, n)| json!({"path": p, "size": n}))
+            .collect();
+        let mut found = json!({
+            "digest": verified.digest,
+            "engine": verified.contract.engine.name(),
+            "inputs": verified.contract.inputs,
+            "outputs": verified.contract.outputs,
+            "decision": verified.contract.decision,
+            "files": files,
+        });
+        if open {
+            let loaded = load::load(&path, 1, 256)?;
+            found["row_dependence"] = json!(loaded.report.row_dependence);
+            found["runs_on"] = json!(loaded.report.engine);
+            found["cost"] = json!(loaded.cost.lines());
+        }
+        Ok(found.to_string())
+    })
+    .map_err(refused)
+}
+
+/// Every version in a repository: JSON list of name, version and path.
+#[pyfunction]
+fn scan(path: PathBuf) -> PyResult<String> {
+    let versions = repository::scan(&path).map_err(refused)?;
+    let rows: Vec<_> = versions
+        .iter()
+        .map(|v| json!({"name": v.name, "version": v.version, "path": v.path}))
+        .collect();
+    Ok(json!(rows).to_string())
+}
+
+/// Whether a text can be a model's name.
+#[pyfunction]
+fn is_model_name(name: &str) -> bool {
+    repository::is_name(name)
+}
+
+/// The contract of an ONNX graph, as TOML: tensors are read from the graph. `decision` is JSON.
+#[pyfunction]
+#[pyo3(signature = (graph, graph_name, decision=None))]
+fn contract_of_graph(
+    py: Python<'_>,
+    graph: &[u8],
+    graph_name: &str,
+    decision: Option<&str>,
+) -> PyResult<String> {
+    let decision: Option<Decision> = decision
+        .map(serde_json::from_str)
+        .transpose()
+        .map_err(|e| refused(format!("decision: {e}")))?;
+    let graph = graph.to_vec();
+    py.detach(|| {
+        let (inputs, outputs) = onnx::describe_graph(&graph)?;
+        let contract = Contract {
+            format: FORMAT.into(),
+            engine: EngineKind::Onnxruntime,
+            graph: Some(graph_name.into()),
+            inputs,
+            outputs,
+            decision,
+            delay: None,
+        };
+        contract.to_toml()
+    })
+    .map_err(refused)
+}
+
+/// Writes a folder's manifest and returns the digest.
+#[pyfunction]
+fn seal(path: PathBuf) -> PyResult<String> {
+    directory::seal(&path).map_err(refused)
+}
+
+/// Runs a model in this process, batch after batch, and returns its cost table as JSON: what the
+/// gateway can at best reach. `rows` rows a batch for `seconds`.
+#[pyfunction]
+fn bare(py: Python<'_>, path: PathBuf, rows: usize, seconds: f64) -> PyResult<String> {
+    py.detach(|| crate::bare::measure(&path, rows, seconds))
+        .map(|v| v.to_string())
+        .map_err(refused)
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(set_onnxruntime, module)?)?;
+    module.add_function(wrap_pyfunction!(serve, module)?)?;
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(scan, module)?)?;
+    module.add_function(wrap_pyfunction!(is_model_name, module)?)?;
+    module.add_function(wrap_pyfunction!(contract_of_graph, module)?)?;
+    module.add_function(wrap_pyfunction!(seal, module)?)?;
+    module.add_function(wrap_pyfunction!(bare, module)?)?;
+    Ok(())
+}

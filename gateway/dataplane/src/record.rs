@@ -1,0 +1,87 @@
+//! One record a request: filled on its way, written once at the end.
+
+use crate::clock::Ticks;
+
+/// How a request ended. Every request ends as exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered within its deadline.
+    Answered,
+    /// Computed, but the deadline had passed when the answer was written.
+    Late,
+    /// Refused at admission: the queue was full.
+    ShedQueueFull,
+    /// Refused at admission: the deadline could not be met.
+    ShedDeadline,
+    /// The deadline passed, or could no longer be met, while the request was queued.
+    ExpiredInQueue,
+    /// The caller went away.
+    Cancelled,
+    /// The request did not fit the contract or the protocol.
+    Invalid,
+    /// The message was larger than allowed.
+    TooLarge,
+    /// No such model or version, or it is not loaded.
+    NoModel,
+    /// The engine failed the batch.
+    Failed,
+}
+
+impl Outcome {
+    pub const ALL: [Outcome; 10] = [
+        Self::Answered,
+        Self::Late,
+        Self::ShedQueueFull,
+        Self::ShedDeadline,
+        Self::ExpiredInQueue,
+        Self::Cancelled,
+        Self::Invalid,
+        Self::TooLarge,
+        Self::NoModel,
+        Self::Failed,
+    ];
+
+    /// The label of this outcome in the metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Late => "late",
+            Self::ShedQueueFull => "shed_queue_full",
+            Self::ShedDeadline => "shed_deadline",
+            Self::ExpiredInQueue => "expired_in_queue",
+            Self::Cancelled => "cancelled",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::NoModel => "no_model",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Times are ticks; `started` and `finished` are those of the batch and 0 if none ran.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    pub outcome: Outcome,
+    pub rows: usize,
+    pub arrived: Ticks,
+    pub deadline: Ticks,
+    pub started: Ticks,
+    pub finished: Ticks,
+    pub written: Ticks,
+}
+
+impl Record {
+    /// A request that has just arrived and of which nothing more is known.
+    pub fn arrived(arrived: Ticks) -> Self {
+        let outcome = Outcome::Invalid;
+        Self {
+            outcome,
+            rows: 0,
+            arrived,
+            deadline: Ticks::MAX,
+            started: 0,
+            finished: 0,
+            written: 0,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Which requests run together next: work-conserving, never past the earliest deadline, and only
+//! as many rows as batching makes cheaper.
+
+use super::cost::CostTable;
+use super::queue::{EdfQueue, Ticket, Waiting};
+use crate::clock::Ticks;
+
+/// A larger batch must beat a smaller one's rows per second by this much to be worth its wait.
+const WORTH_PERCENT: u128 = 103;
+
+/// What was taken off a queue.
+#[derive(Debug)]
+pub struct Taken<T> {
+    pub batch: Vec<(Ticket, Waiting<T>)>,
+    pub rows: usize,
+    /// Requests whose deadline can no longer be met; they are answered, not computed.
+    pub expired: Vec<(Ticket, Waiting<T>)>,
+}
+
+/// Takes the next batch.
+///
+/// `gone` tells whether nobody waits for a request any more; such requests are put among the
+/// expired. Requests whose deadline cannot be met even alone are expired too: those that could
+/// by the least cost ever measured are given the chance if they would run alone.
+pub fn take<T>(
+    queue: &mut EdfQueue<T>,
+    cost: &CostTable,
+    max_batch: usize,
+    now: Ticks,
+    margin: Ticks,
+    gone: impl Fn(&T) -> bool,
+) -> Taken<T> {
+    let mut taken = Taken {
+        batch: Vec::new(),
+        rows: 0,
+        expired: Vec::new(),
+    };
+    drop_hopeless(queue, cost, now, margin, &gone, &mut taken.expired);
+    let Some((head, _)) = queue.head() else {
+        return taken;
+    };
+    let slack = head.deadline.saturating_sub(now).saturating_sub(margin);
+    let count = best_prefix(queue, cost, max_batch, slack);
+    while taken.batch.len() < count {
+        let Some((ticket, waiting)) = queue.pop() else {
+            break;
+        };
+        if gone(&waiting.job) {
+            taken.expired.push((ticket, waiting));
+            continue;
+        }
+        taken.rows += waiting.rows;
+        taken.batch.push((ticket, waiting));
+        if queue
+            .head()
+            .is_some_and(|(_, next)| taken.rows + next.rows > max_batch)
+        {
+            break;
+        }
+    }
+    taken
+}
+
+/// Removes heads that nobody waits for or that cannot be answered in time.
+fn drop_hopeless<T>(
+    queue: &mut EdfQueue<T>,
+    cost: &CostTable,
+    now: Ticks,
+    margin: Ticks,
+    gone: &impl Fn(&T) -> bool,
+    expired: &mut Vec<(Ticket, Waiting<T>)>,
+) {
+    while let Some((ticket, head)) = queue.head() {
+        let alone = queue.len() == 1;
+        let own = if alone {
+            cost.least(head.rows)
+        } else {
+            cost.bound(head.rows)
+        };
+        let finish = now.saturating_add(own).saturating_add(margin);
+        // Nothing measured lately: let it run, so that the table learns.
+        let stale = alone && now.saturating_sub(cost.last_sample()) > crate::clock::SECONDS;
+        let hopeless = ticket.deadline <= now || (finish > ticket.deadline && !stale);
+        if !hopeless && !gone(&head.job) {
+            return;
+        }
+        expired.extend(queue.pop());
+    }
+}
+
+/// How many requests from the head to run together: the smallest batch whose rows per second no
+/// larger one beats by more than `WORTH_PERCENT`, among those that end within `slack`.
+///
+/// With a fixed cost per batch this takes nearly all that waits; where a row costs the same in
+/// any company (a large encoder on a CPU) it runs them one by one, so that the first caller does
+/// not wait for the last.
+fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack: Ticks) -> usize {
+    let (mut best, mut best_rows, mut best_cost) = (1, 0usize, 0u64);
+    let mut rows = 0;
+    for (index, (_, more)) in queue.iter().enumerate() {
+        rows += more;
+        if index > 0 && (rows > max_batch || cost.bound(rows) > slack) {
+            break;
+        }
+        let this = cost.typical(rows).max(1);
+        // rows / this > best_rows / best_cost · 1.03, without division.
+        let gain = rows as u128 * best_cost as u128 * 100;
+        if index == 0 || gain >= best_rows as u128 * this as u128 * WORTH_PERCENT {
+            (best, best_rows, best_cost) = (index + 1, rows, this);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MILLIS;
+    use proptest::prelude::*;
+
+    fn table(per_batch: Ticks, per_row: Ticks) -> CostTable {
+        let mut cost = CostTable::new(64);
+        for rows in super::super::cost::bucket_sizes(64) {
+            cost.record(rows, per_batch + per_row * rows as u64, 0);
+        }
+        cost
+    }
+
+    fn queue(entries: &[(Ticks, usize)]) -> EdfQueue<bool> {
+        let mut queue = EdfQueue::default();
+        for (i, &(deadline, rows)) in entries.iter().enumerate() {
+            queue.push(
+                Ticket {
+                    deadline,
+                    sequence: i as u64,
+                },
+                rows,
+                false,
+            );
+        }
+        queue
+    }
+
+    fn take_all(q: &mut EdfQueue<bool>, cost: &CostTable, now: Ticks) -> Taken<bool> {
+        take(q, cost, 64, now, 0, |gone| *gone)
+    }
+
+    #[test]
+    fn a_fixed_cost_per_batch_takes_all_that_waits() {
+        let mut q = queue(&[(MILLIS, 1); 40]);
+        let taken = take_all(&mut q, &table(100_000, 100), 0);
+        assert_eq!((taken.batch.len(), taken.rows, q.len()), (40, 40, 0));
+    }
+
+    #[test]
+    fn a_cost_that_grows_with_every_row_runs_them_one_by_one() {
+        let mut q = queue(&[(50 * MILLIS, 1); 5]);
+        assert_eq!(take_all(&mut q, &table(0, 5 * MILLIS), 0).rows, 1);
+    }
+
+    #[test]
+    fn a_batch_never_grows_past_the_earliest_deadline() {
+        let mut q = queue(&[(10 * MILLIS, 1), (900 * MILLIS, 1), (900 * MILLIS, 1)]);
+        // 1 row 7 ms, 2 rows 9 ms, 3 rows 11 ms.
+        let taken = take_all(&mut q, &table(5 * MILLIS, 2 * MILLIS), 0);
+        assert_eq!(taken.batch.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_met_any_more_is_answered_and_not_computed() {
+        let mut q = queue(&[(2 * MILLIS, 1), (20 * MILLIS, 1)]);
+        let taken = take_all(&mut q, &table(0, 5 * MILLIS), 0);
+        assert_eq!(taken.expired.len(), 1);
+        assert_eq!(taken.batch[0].0.deadline, 20 * MILLIS);
+    }
+
+    #[test]
+    fn a_cancelled_request_is_never_computed() {
+        let mut q = queue(&[(MILLIS, 1), (MILLIS, 1), (MILLIS, 1)]);
+        let ticket = Ticket {
+            deadline: MILLIS,
+            sequence: 1,
+        };
+        q.remove(&ticket);
+        q.push(ticket, 1, true);
+        let taken = take_all(&mut q, &table(1000, 1), 0);
+        assert_eq!((taken.batch.len(), taken.expired.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_request_that_fills_the_batch_runs_alone() {
+        let mut q = queue(&[(MILLIS, 64), (MILLIS, 1)]);
+        assert_eq!(take_all(&mut q, &table(1000, 1), 0).rows, 64);
+        assert_eq!(q.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_leaves_exactly_once_in_order_and_within_the_limits(
+            entries in prop::collection::vec((0u64..40, 1usize..20), 1..60),
+            per_batch in 0u64..2_000_000,
+            per_row in 0u64..500_000,
+        ) {
+            let entries: Vec<_> = entries.iter().map(|&(d, r)| (d * MILLIS / 4, r)).collect();
+            let cost = table(per_batch, per_row);
+            let mut q = queue(&entries);
+            let mut now = 0;
+            let mut seen = 0;
+            while !q.is_empty() {
+                let taken = take_all(&mut q, &cost, now);
+                let earliest = taken.batch.iter().map(|(t, _)| t.deadline).min();
+                if let Some(earliest) = earliest {
+                    prop_assert!(taken.rows <= 64);
+                    prop_assert!(now + cost.least(taken.rows) <= earliest);
+                }
+                for (t, waiting) in &taken.expired {
+                    prop_assert!(now + cost.bound(waiting.rows) > t.deadline);
+                }
+                let tickets: Vec<_> = taken.batch.iter().map(|(t, _)| *t).collect();
+                prop_assert!(tickets.windows(2).all(|w| w[0] < w[1]));
+                seen += taken.batch.len() + taken.expired.len();
+                prop_assert!(taken.batch.len() + taken.expired.len() > 0);
+                now += cost.typical(taken.rows.max(1)).max(1);
+            }
+            prop_assert_eq!(seen, entries.len());
+        }
+    }
+}

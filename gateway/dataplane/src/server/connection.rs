@@ -1,0 +1,97 @@
+//! One connection: HTTP/2 in, a task for each call, a graceful end when the server drains.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::call::Call;
+use super::{Server, health, infer, metadata};
+use crate::clock::now;
+use crate::wire::status::{Code, Status};
+
+/// Calls that one connection may have open.
+const MAX_STREAMS: u32 = 1024;
+/// Flow-control windows: a request never waits for window updates of its own size.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const MAX_HEADER_LIST: u32 = 16 << 10;
+/// Calls that were reset before they were looked at; more is the rapid-reset attack.
+const MAX_PENDING_RESETS: usize = 200;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Serves a connection to its end.
+pub async fn serve<T>(server: Arc<Server>, io: T, port: usize, mut draining: watch::Receiver<bool>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = h2::server::Builder::new()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(1 << 18)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_send_buffer_size(1 << 20)
+        .handshake::<T, Bytes>(io);
+    let Ok(Ok(mut connection)) = tokio::time::timeout(HANDSHAKE, handshake).await else {
+        return;
+    };
+    server.metrics.connections.inc();
+    let mut announced = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = connection.accept() => accepted,
+            () = super::drained(&mut draining), if !announced => {
+                announced = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        // The end, or a protocol error that h2 has answered itself.
+        let Some(Ok((request, respond))) = accepted else {
+            break;
+        };
+        if let Some((uri, call)) = Call::open(request, respond, now()) {
+            tokio::spawn(dispatch(Arc::clone(&server), uri, call, port));
+        }
+    }
+    server.metrics.connections.dec();
+}
+
+async fn dispatch(server: Arc<Server>, uri: http::Uri, call: Call, port: usize) {
+    match uri.path() {
+        "/inference.GRPCInferenceService/ModelInfer" => infer::infer(&server, call, port).await,
+        "/grpc.health.v1.Health/Watch" => health::watch(&server, call).await,
+        path => {
+            let mut call = call;
+            let limit = server.config.max_message_bytes;
+            let result = match call.message(limit).await {
+                super::call::Answer::Message(message) => unary(&server, path, message),
+                super::call::Answer::Refused(status) => Err(status),
+                super::call::Answer::Gone => return,
+            };
+            call.finish(result);
+        }
+    }
+}
+
+/// The calls that are answered from what is known, without a model.
+fn unary(server: &Server, path: &str, message: Bytes) -> Result<Bytes, Status> {
+    match path.strip_prefix("/inference.GRPCInferenceService/") {
+        Some("ServerLive") => Ok(metadata::server_live()),
+        Some("ServerReady") => Ok(metadata::server_ready(server)),
+        Some("ServerMetadata") => Ok(metadata::server_metadata()),
+        Some("ModelReady") => metadata::model_ready(server, message),
+        Some("ModelMetadata") => metadata::model_metadata(server, message),
+        Some("ModelConfig") => metadata::model_config(server, message),
+        _ if path == "/grpc.health.v1.Health/Check" => health::check(server, message),
+        _ => Err(Status::new(
+            Code::Unimplemented,
+            format!("there is no method {path}"),
+        )),
+    }
+}

@@ -1,0 +1,155 @@
+//! The HTTP door: health for orchestrators, metrics, and the status page's JSON.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::Server;
+use super::table::Entry;
+use crate::record::Outcome;
+
+/// Connections that may be open at once: scrapers and probes, not traffic.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Accepts until the process ends.
+pub async fn serve(server: Arc<Server>, listener: TcpListener) {
+    let open = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&open).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, most likely: give others time to close.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let response = answer(&server, &request);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            // A broken scraper is its own affair.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(permit);
+        });
+    }
+}
+
+fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered here\n",
+        );
+    }
+    match request.uri().path() {
+        "/health/live" => text(StatusCode::OK, "live\n"),
+        "/health/ready" if server.ready() => text(StatusCode::OK, "ready\n"),
+        "/health/ready" => text(StatusCode::SERVICE_UNAVAILABLE, &why_not_ready(server)),
+        "/metrics" => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            respond(StatusCode::OK, kind, server.metrics.text())
+        }
+        "/status" => respond(
+            StatusCode::OK,
+            "application/json",
+            status(server).to_string(),
+        ),
+        path => {
+            let known = "/health/live, /health/ready, /metrics and /status";
+            text(
+                StatusCode::NOT_FOUND,
+                &format!("there is no {path} here; there are {known}\n"),
+            )
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn why_not_ready(server: &Server) -> String {
+    if server.is_draining() {
+        return "draining\n".into();
+    }
+    let table = server.table.load();
+    let failures = table
+        .failures()
+        .map(|(name, error)| format!("model '{name}' is not loaded: {error}\n"));
+    let failures: String = failures.collect();
+    if failures.is_empty() {
+        "no model is loaded\n".into()
+    } else {
+        failures
+    }
+}
+
+/// What an operator wants to see at a glance.
+pub fn status(server: &Server) -> Value {
+    let table = server.table.load();
+    let models: Vec<Value> = table
+        .entries
+        .iter()
+        .map(|(name, entry)| match entry {
+            Entry::Failed { version, error } => {
+                json!({"name": name, "version": version, "state": "failed", "error": error})
+            }
+            Entry::Live(model) => {
+                let (requests, rows) = server.executor.waiting(model.id);
+                let outcomes =
+                    Outcome::ALL.map(|o| (o.label().to_owned(), model.metrics.outcome(o).into()));
+                json!({
+                    "name": name,
+                    "version": model.version,
+                    "state": "live",
+                    "digest": model.report.digest,
+                    "signed": false,
+                    "engine": model.report.engine,
+                    "row_dependence": model.report.row_dependence,
+                    "max_batch": model.max_batch,
+                    "load_ms": model.report.load_ms,
+                    "inputs": model.contract.inputs,
+                    "outputs": model.contract.outputs,
+                    "queued_requests": requests,
+                    "queued_rows": rows,
+                    "requests": Value::Object(outcomes.into_iter().collect()),
+                    "batch_sizes": model.metrics.batch_sizes(),
+                    "cost": server.executor.cost_lines(model.id),
+                })
+            }
+        })
+        .collect();
+    json!({
+        "name": "sluicegate",
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": server.ready(),
+        "draining": server.is_draining(),
+        "pid": std::process::id(),
+        "models": models,
+    })
+}

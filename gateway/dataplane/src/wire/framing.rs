@@ -1,0 +1,138 @@
+//! gRPC's message framing: a flag byte, four bytes of length, the message.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use super::status::{Code, Status};
+
+pub const PREFIX: usize = 5;
+
+/// Collects the DATA of a unary call. A message that arrives in one frame is not copied.
+#[derive(Debug, Default)]
+pub struct UnaryBody {
+    whole: Option<Bytes>,
+    parts: BytesMut,
+}
+
+impl UnaryBody {
+    pub fn push(&mut self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        match self.whole.take() {
+            None if self.parts.is_empty() => self.whole = Some(chunk),
+            None => self.parts.put(chunk),
+            Some(first) => {
+                self.parts.reserve(first.len() + chunk.len());
+                self.parts.put(first);
+                self.parts.put(chunk);
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.whole.as_ref().map_or(self.parts.len(), Bytes::len)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The one message, without its prefix.
+    pub fn finish(self) -> Result<Bytes, Status> {
+        let mut body = self.whole.unwrap_or_else(|| self.parts.freeze());
+        if body.len() < PREFIX {
+            let n = body.len();
+            return Err(Status::invalid(format!(
+                "the call carries no message ({n} bytes of data)"
+            )));
+        }
+        if body[0] != 0 {
+            return Err(Status::new(
+                Code::Unimplemented,
+                "the message is compressed; this server takes uncompressed messages",
+            ));
+        }
+        let said = u32::from_be_bytes([body[1], body[2], body[3], body[4]]) as usize;
+        let message = body.split_off(PREFIX);
+        if message.len() != said {
+            let is = message.len();
+            return Err(Status::invalid(format!(
+                "the message's prefix says {said} bytes, {is} arrived; a unary call carries one message"
+            )));
+        }
+        Ok(message)
+    }
+}
+
+/// A message with its prefix.
+pub fn frame(message: &impl Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut out = BytesMut::with_capacity(PREFIX + len);
+    out.put_u8(0);
+    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    // Writing to a buffer that grows cannot fail.
+    let _ = message.encode(&mut out);
+    out.freeze()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn body(chunks: &[&[u8]]) -> UnaryBody {
+        let mut body = UnaryBody::default();
+        chunks
+            .iter()
+            .for_each(|c| body.push(Bytes::copy_from_slice(c)));
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_survives_any_cutting_into_chunks(
+            message in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(0usize..205, 0..6),
+        ) {
+            let mut framed = vec![0];
+            framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+            framed.extend(&message);
+            let mut cuts: Vec<_> = cuts.into_iter().filter(|c| *c <= framed.len()).collect();
+            cuts.extend([0, framed.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|w| &framed[w[0]..w[1]]).collect();
+            prop_assert_eq!(body(&chunks).finish().unwrap(), message);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = body(&[&bytes]).finish();
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_plain_message_is_refused_with_a_sentence() {
+        let cases: [(&[u8], Code, &str); 5] = [
+            (b"", Code::InvalidArgument, "no message"),
+            (b"\0\0\0", Code::InvalidArgument, "no message"),
+            (b"\x01\0\0\0\x01x", Code::Unimplemented, "compressed"),
+            (
+                b"\0\0\0\0\x05abc",
+                Code::InvalidArgument,
+                "says 5 bytes, 3 arrived",
+            ),
+            (
+                b"\0\0\0\0\x01ab",
+                Code::InvalidArgument,
+                "says 1 bytes, 2 arrived",
+            ),
+        ];
+        for (bytes, code, text) in cases {
+            let status = body(&[bytes]).finish().unwrap_err();
+            assert_eq!(status.code, code);
+            assert!(status.message.contains(text), "{status}");
+        }
+    }
+}

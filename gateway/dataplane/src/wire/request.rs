@@ -1,0 +1,473 @@
+//! From a ModelInferRequest to rows of bytes in the model's own order, checked against its
+//! contract. Every refusal says what was sent and what was expected.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::inference::infer_parameter::ParameterChoice;
+use super::inference::model_infer_request::InferInputTensor;
+use super::inference::{InferTensorContents, ModelInferRequest};
+use super::status::Status;
+use crate::clock::{MICROS, Ticks};
+use crate::tensor::{DataType, TensorSpec};
+
+/// A request that fits its model.
+#[derive(Debug)]
+pub struct Rows {
+    pub rows: usize,
+    /// One an input, in the contract's order: little-endian, row-major.
+    pub inputs: Vec<Bytes>,
+    /// Indexes of the outputs to answer with; `None` for all.
+    pub outputs: Option<Vec<usize>>,
+}
+
+/// The `timeout` parameter in ns.
+pub fn timeout_parameter(request: &ModelInferRequest) -> Result<Option<Ticks>, Status> {
+    let Some(parameter) = request.parameters.get("timeout") else {
+        return Ok(None);
+    };
+    let micros = match &parameter.parameter_choice {
+        Some(ParameterChoice::Int64Param(n)) => u64::try_from(*n).ok(),
+        Some(ParameterChoice::Uint64Param(n)) => Some(*n),
+        _ => None,
+    };
+    match micros {
+        // As in Triton, 0 stands for no time-out of its own.
+        Some(0) => Ok(None),
+        Some(n) => Ok(Some(n.saturating_mul(MICROS))),
+        None => Err(Status::invalid(
+            "parameter 'timeout' must be a whole number of microseconds, 0 or more (int64_param)",
+        )),
+    }
+}
+
+/// Checks a request against the model's tensors and puts its inputs into the contract's order.
+pub fn rows(
+    request: ModelInferRequest,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+    max_rows: usize,
+) -> Result<Rows, Status> {
+    let raw = &request.raw_input_contents;
+    if !raw.is_empty() && raw.len() != request.inputs.len() {
+        return Err(Status::invalid(format!(
+            "{} inputs with {} raw_input_contents: send one for each input, or none",
+            request.inputs.len(),
+            raw.len()
+        )));
+    }
+    if let Some(unknown) = request
+        .inputs
+        .iter()
+        .find(|t| inputs.iter().all(|s| s.name != t.name))
+    {
+        return Err(Status::invalid(format!(
+            "there is no input '{}'; the model takes {}",
+            unknown.name,
+            names(inputs)
+        )));
+    }
+    if request.inputs.len() > inputs.len() {
+        return Err(Status::invalid("an input is sent twice"));
+    }
+    let mut ordered = Vec::with_capacity(inputs.len());
+    let mut rows = None;
+    for spec in inputs {
+        let index = request.inputs.iter().position(|t| t.name == spec.name);
+        let index = index.ok_or_else(|| {
+            Status::invalid(format!(
+                "input '{}' is missing; the model takes {}",
+                spec.name,
+                names(inputs)
+            ))
+        })?;
+        let tensor = &request.inputs[index];
+        let count = check_shape(tensor, spec, max_rows)?;
+        if *rows.get_or_insert(count) != count {
+            return Err(Status::invalid(format!(
+                "input '{}' has {count} rows, another input has {}",
+                spec.name,
+                rows.unwrap_or(0)
+            )));
+        }
+        ordered.push(content(tensor, raw.get(index), spec, count)?);
+    }
+    let wanted = match request.outputs.len() {
+        0 => None,
+        _ => Some(
+            request
+                .outputs
+                .iter()
+                .map(|o| output_index(&o.name, outputs))
+                .collect::<Result<_, _>>()?,
+        ),
+    };
+    Ok(Rows {
+        rows: rows.unwrap_or(0),
+        inputs: ordered,
+        outputs: wanted,
+    })
+}
+
+fn names(specs: &[TensorSpec]) -> String {
+    specs
+        .iter()
+        .map(|s| format!("'{}'", s.name))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn output_index(name: &str, outputs: &[TensorSpec]) -> Result<usize, Status> {
+    outputs.iter().position(|s| s.name == name).ok_or_else(|| {
+        Status::invalid(format!(
+            "there is no output '{name}'; the model gives {}",
+            names(outputs)
+        ))
+    })
+}
+
+fn check_shape(
+    tensor: &InferInputTensor,
+    spec: &TensorSpec,
+    max_rows: usize,
+) -> Result<usize, Status> {
+    let name = &spec.name;
+    let expected = spec.datatype.wire_name();
+    if tensor.datatype != expected {
+        return Err(Status::invalid(format!(
+            "input '{name}' is sent as '{}', the model takes {expected}",
+            tensor.datatype
+        )));
+    }
+    let fits = tensor.shape.len() == spec.shape.len() && tensor.shape[1..] == spec.shape[1..];
+    if !fits {
+        return Err(Status::invalid(format!(
+            "input '{name}' has shape {:?}, the model takes {:?} (-1 is the number of rows)",
+            tensor.shape, spec.shape
+        )));
+    }
+    match usize::try_from(tensor.shape[0]) {
+        Ok(0) => Err(Status::invalid(format!(
+            "input '{name}' has no rows; send at least one"
+        ))),
+        Ok(rows) if rows <= max_rows => Ok(rows),
+        Ok(rows) => Err(Status::invalid(format!(
+            "input '{name}' has {rows} rows, the model takes at most {max_rows} in one request"
+        ))),
+        Err(_) => Err(Status::invalid(format!(
+            "input '{name}' has shape {:?}",
+            tensor.shape
+        ))),
+    }
+}
+
+fn content(
+    tensor: &InferInputTensor,
+    raw: Option<&Bytes>,
+    spec: &TensorSpec,
+    rows: usize,
+) -> Result<Bytes, Status> {
+    let name = &spec.name;
+    match (raw, &tensor.contents) {
+        (Some(_), Some(_)) => Err(Status::invalid(format!(
+            "input '{name}' is sent twice: in contents and in raw_input_contents"
+        ))),
+        (None, None) => Err(Status::invalid(format!(
+            "input '{name}' has neither contents nor raw_input_contents"
+        ))),
+        (Some(raw), None) => {
+            let expected = rows * spec.row_bytes();
+            if raw.len() != expected {
+                return Err(Status::invalid(format!(
+                    "input '{name}' has {} raw bytes, {rows} rows of {} take {expected}",
+                    raw.len(),
+                    spec.datatype.wire_name()
+                )));
+            }
+            Ok(raw.clone())
+        }
+        (None, Some(contents)) => typed(contents, spec, rows * spec.row_elements()),
+    }
+}
+
+/// The values of the one field that belongs to the element type, as little-endian bytes.
+fn typed(
+    contents: &InferTensorContents,
+    spec: &TensorSpec,
+    elements: usize,
+) -> Result<Bytes, Status> {
+    let c = contents;
+    let mut out = BytesMut::with_capacity(elements * spec.datatype.size());
+    let (field, sent): (&str, usize) = match spec.datatype {
+        DataType::Bool => {
+            c.bool_contents
+                .iter()
+                .for_each(|v| out.put_u8(u8::from(*v)));
+            ("bool_contents", c.bool_contents.len())
+        }
+        DataType::Int8 => {
+            narrow(&c.int_contents, spec, |v: i8| out.put_i8(v))?;
+            ("int_contents", c.int_contents.len())
+        }
+        DataType::Int16 => {
+            narrow(&c.int_contents, spec, |v: i16| out.put_i16_le(v))?;
+            ("int_contents", c.int_contents.len())
+        }
+        DataType::Int32 => {
+            c.int_contents.iter().for_each(|v| out.put_i32_le(*v));
+            ("int_contents", c.int_contents.len())
+        }
+        DataType::Int64 => {
+            c.int64_contents.iter().for_each(|v| out.put_i64_le(*v));
+            ("int64_contents", c.int64_contents.len())
+        }
+        DataType::Uint8 => {
+            narrow(&c.uint_contents, spec, |v: u8| out.put_u8(v))?;
+            ("uint_contents", c.uint_contents.len())
+        }
+        DataType::Uint16 => {
+            narrow(&c.uint_contents, spec, |v: u16| out.put_u16_le(v))?;
+            ("uint_contents", c.uint_contents.len())
+        }
+        DataType::Uint32 => {
+            c.uint_contents.iter().for_each(|v| out.put_u32_le(*v));
+            ("uint_contents", c.uint_contents.len())
+        }
+        DataType::Uint64 => {
+            c.uint64_contents.iter().for_each(|v| out.put_u64_le(*v));
+            ("uint64_contents", c.uint64_contents.len())
+        }
+        DataType::Fp32 => {
+            c.fp32_contents.iter().for_each(|v| out.put_f32_le(*v));
+            ("fp32_contents", c.fp32_contents.len())
+        }
+        DataType::Fp64 => {
+            c.fp64_contents.iter().for_each(|v| out.put_f64_le(*v));
+            ("fp64_contents", c.fp64_contents.len())
+        }
+        DataType::Fp16 | DataType::Bf16 => {
+            return Err(Status::invalid(format!(
+                "input '{}' is {}, which has no typed field: send raw_input_contents",
+                spec.name,
+                spec.datatype.wire_name()
+            )));
+        }
+    };
+    if sent != elements {
+        return Err(Status::invalid(format!(
+            "input '{}' has {sent} values in {field}, its shape takes {elements}",
+            spec.name
+        )));
+    }
+    Ok(out.freeze())
+}
+
+fn narrow<W: Copy + std::fmt::Display, N: TryFrom<W>>(
+    values: &[W],
+    spec: &TensorSpec,
+    mut put: impl FnMut(N),
+) -> Result<(), Status> {
+    for &value in values {
+        put(N::try_from(value).map_err(|_| {
+            Status::invalid(format!(
+                "input '{}' holds {value}, which does not fit {}",
+                spec.name,
+                spec.datatype.wire_name()
+            ))
+        })?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::inference::InferParameter;
+    use super::super::inference::model_infer_request::InferRequestedOutputTensor;
+    use super::*;
+
+    fn spec(name: &str, datatype: DataType, columns: i64) -> TensorSpec {
+        TensorSpec {
+            name: name.into(),
+            datatype,
+            shape: vec![-1, columns],
+        }
+    }
+
+    fn specs() -> Vec<TensorSpec> {
+        vec![spec("x", DataType::Fp32, 2), spec("k", DataType::Int8, 1)]
+    }
+
+    fn tensor(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
+        let (name, datatype, shape) = (name.into(), datatype.into(), shape.to_vec());
+        InferInputTensor {
+            name,
+            datatype,
+            shape,
+            ..Default::default()
+        }
+    }
+
+    /// Two rows, sent raw and in another order than the contract's.
+    fn good() -> ModelInferRequest {
+        ModelInferRequest {
+            inputs: vec![tensor("k", "INT8", &[2, 1]), tensor("x", "FP32", &[2, 2])],
+            raw_input_contents: vec![Bytes::from_static(&[7, 8]), Bytes::from(vec![1; 16])],
+            ..Default::default()
+        }
+    }
+
+    fn read(request: ModelInferRequest) -> Result<Rows, Status> {
+        rows(request, &specs(), &[spec("y", DataType::Fp32, 1)], 4)
+    }
+
+    #[test]
+    fn inputs_come_out_in_the_contracts_order() {
+        let rows = read(good()).unwrap();
+        assert_eq!(rows.rows, 2);
+        assert_eq!(
+            rows.inputs,
+            [Bytes::from(vec![1; 16]), Bytes::from_static(&[7, 8])]
+        );
+        assert!(rows.outputs.is_none());
+    }
+
+    #[test]
+    fn typed_contents_become_the_same_bytes_as_raw_ones() {
+        let mut request = good();
+        request.raw_input_contents.clear();
+        request.inputs[0].contents = Some(InferTensorContents {
+            int_contents: vec![7, -8],
+            ..Default::default()
+        });
+        request.inputs[1].contents = Some(InferTensorContents {
+            fp32_contents: vec![0.5, -1.0, 2.0, f32::NAN],
+            ..Default::default()
+        });
+        let rows = read(request).unwrap();
+        let floats: Vec<u8> = [0.5, -1.0, 2.0, f32::NAN]
+            .iter()
+            .flat_map(|v: &f32| v.to_le_bytes())
+            .collect();
+        assert_eq!(rows.inputs[0], floats);
+        assert_eq!(rows.inputs[1], [7u8, 248].as_slice());
+    }
+
+    #[test]
+    fn every_misfit_is_refused_with_what_was_sent_and_what_was_expected() {
+        type Break = fn(&mut ModelInferRequest);
+        let cases: [(Break, &str); 13] = [
+            (
+                |r| r.inputs[0].name = "z".into(),
+                "no input 'z'; the model takes 'x', 'k'",
+            ),
+            (
+                |r| {
+                    r.inputs.remove(0);
+                    r.raw_input_contents.remove(0);
+                },
+                "input 'k' is missing; the model takes 'x', 'k'",
+            ),
+            (
+                |r| r.inputs[1].datatype = "FP64".into(),
+                "sent as 'FP64', the model takes FP32",
+            ),
+            (
+                |r| r.inputs[1].shape = vec![2],
+                "shape [2], the model takes [-1, 2]",
+            ),
+            (
+                |r| r.inputs[1].shape = vec![2, 3],
+                "shape [2, 3], the model takes [-1, 2]",
+            ),
+            (|r| r.inputs[1].shape = vec![0, 2], "no rows"),
+            (|r| r.inputs[1].shape = vec![-5, 2], "shape [-5, 2]"),
+            (
+                |r| r.inputs[1].shape = vec![5, 2],
+                "5 rows, the model takes at most 4",
+            ),
+            (|r| r.inputs[1].shape = vec![3, 2], "24"),
+            (
+                |r| r.raw_input_contents[1] = Bytes::from(vec![0; 15]),
+                "15 raw bytes, 2 rows of FP32 take 16",
+            ),
+            (
+                |r| drop(r.raw_input_contents.pop()),
+                "2 inputs with 1 raw_input_contents",
+            ),
+            (|r| r.raw_input_contents.clear(), "neither contents nor raw"),
+            (
+                |r| r.inputs[0].contents = Some(Default::default()),
+                "sent twice",
+            ),
+        ];
+        for (break_it, expected) in cases {
+            let mut request = good();
+            break_it(&mut request);
+            let status = read(request).unwrap_err();
+            assert!(
+                status.message.contains(expected),
+                "{status} lacks {expected:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_its_type_is_refused() {
+        let mut request = good();
+        request.raw_input_contents.clear();
+        request.inputs[0].contents = Some(InferTensorContents {
+            int_contents: vec![7, 128],
+            ..Default::default()
+        });
+        request.inputs[1].contents = Some(InferTensorContents {
+            fp32_contents: vec![0.0; 4],
+            ..Default::default()
+        });
+        assert!(
+            read(request)
+                .unwrap_err()
+                .message
+                .contains("128, which does not fit INT8")
+        );
+    }
+
+    #[test]
+    fn outputs_are_looked_up_by_name() {
+        let mut request = good();
+        request.outputs = vec![InferRequestedOutputTensor {
+            name: "y".into(),
+            ..Default::default()
+        }];
+        assert_eq!(read(request.clone()).unwrap().outputs, Some(vec![0]));
+        request.outputs[0].name = "q".into();
+        assert!(
+            read(request)
+                .unwrap_err()
+                .message
+                .contains("no output 'q'; the model gives 'y'")
+        );
+    }
+
+    #[test]
+    fn the_timeout_parameter_is_microseconds_and_never_negative() {
+        let with = |choice| {
+            let mut request = good();
+            request.parameters.insert(
+                "timeout".into(),
+                InferParameter {
+                    parameter_choice: choice,
+                },
+            );
+            timeout_parameter(&request)
+        };
+        assert_eq!(with(Some(ParameterChoice::Int64Param(5))), Ok(Some(5_000)));
+        assert_eq!(with(Some(ParameterChoice::Int64Param(0))), Ok(None));
+        assert_eq!(
+            with(Some(ParameterChoice::Int64Param(i64::MAX))),
+            Ok(Some(u64::MAX))
+        );
+        assert!(with(Some(ParameterChoice::Int64Param(-1))).is_err());
+        assert!(with(Some(ParameterChoice::StringParam("5".into()))).is_err());
+        assert_eq!(timeout_parameter(&good()), Ok(None));
+    }
+}
