@@ -25,6 +25,10 @@ use crate::sched::queue::{EdfQueue, Ticket, Waiting};
 /// Kept between the end of a batch and the deadline for the way back to the caller.
 const MARGIN: Ticks = 250 * MICROS;
 
+/// A batch that takes at most this long is run by the thread that brought it, if a lane is idle.
+/// Two hops between threads cost 10 to 60 µs, depending on where the threads run.
+const ON_THE_SPOT: Ticks = 50 * MICROS;
+
 /// A batch's results, shared by the requests in it.
 #[derive(Debug)]
 pub struct BatchOutputs {
@@ -260,7 +264,9 @@ impl Executor {
             .map_or((0, 0), |s| (s.queue.len(), s.queue.rows()))
     }
 
-    /// Admits or refuses each job of a burst, then wakes as many lanes as there is work for.
+    /// Admits or refuses each job of a burst. If a lane is idle and the batch is a matter of
+    /// microseconds, it is run here, as the lane's guest: handing it to the lane's thread and back
+    /// would take longer than the model. Otherwise a lane is woken.
     fn submit(&self, jobs: Vec<Job>) {
         let mut refused = Vec::new();
         let mut state = lock(&self.state);
@@ -281,6 +287,15 @@ impl Executor {
                 Err(refusal) => refused.push((job, Reply::Refused(refusal))),
             }
         }
+        let mut replies = Vec::new();
+        let guest = state.guest_lane(now);
+        if let Some(lane) = guest {
+            let (batch, _) = state.next_batch(lane, &mut replies);
+            if let Some(batch) = batch {
+                drop(state);
+                state = self.execute(lane, batch, &mut replies);
+            }
+        }
         let (work, sleeping) = (!state.is_idle(), state.sleeping);
         drop(state);
         if work && sleeping > 0 {
@@ -289,7 +304,8 @@ impl Executor {
         if work {
             self.queued.notify_one();
         }
-        for (job, reply) in refused {
+        for (job, reply) in refused.into_iter().chain(replies) {
+            // Nobody listens any more: the caller went away.
             let _ = job.reply.send(reply);
         }
     }
@@ -347,13 +363,10 @@ impl Executor {
                 drop(state);
                 // What expired is told while the batch runs, not after it.
                 self.send_home(&mut replies);
-                let (id, rows, cost) = self.execute(lane, batch, &mut replies);
+                state = self.execute(lane, batch, &mut replies);
+                drop(state);
                 self.send_home(&mut replies);
                 state = lock(&self.state);
-                state.busy_until[lane] = 0;
-                if let Some(cost) = cost {
-                    state.slots[id.0].cost.record(rows, cost, now());
-                }
                 continue;
             }
             if !replies.is_empty() {
@@ -381,13 +394,13 @@ impl Executor {
         }
     }
 
-    /// Gathers, runs and scatters one batch. Returns what it cost, if it ran.
+    /// Gathers, runs and scatters one batch, then files its cost and frees the lane.
     fn execute(
         &self,
         lane: usize,
         batch: Batch,
         replies: &mut Vec<(Job, Reply)>,
-    ) -> (ModelId, usize, Option<Ticks>) {
+    ) -> MutexGuard<'_, State> {
         let Batch {
             id,
             fixed,
@@ -418,13 +431,18 @@ impl Executor {
                     replies.push((waiting.job, Reply::Done { outputs, first_row }));
                     first_row += waiting.rows;
                 }
-                (id, rows, Some(finished - started))
+                let mut state = lock(&self.state);
+                state.busy_until[lane] = 0;
+                state.slots[id.0].cost.record(rows, finished - started, finished);
+                state
             }
             Err(error) => {
                 let message: Arc<str> = error.message().into();
                 let failed = |w: Waiting<Job>| (w.job, Reply::Failed(Arc::clone(&message)));
                 replies.extend(jobs.into_iter().map(failed));
-                (id, rows, None)
+                let mut state = lock(&self.state);
+                state.busy_until[lane] = 0;
+                state
             }
         }
     }
@@ -481,6 +499,32 @@ impl State {
         (dead, next)
     }
 
+    /// The model whose head is due first among those that may start; if none may, until when.
+    fn due(&self, now: Ticks) -> Result<usize, Option<Ticks>> {
+        let mut until: Option<Ticks> = None;
+        let mut first: Option<(Ticket, usize)> = None;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some((ticket, _)) = slot.queue.head() else { continue };
+            let at = slot.ready_at(ticket, self.closing);
+            if at > now {
+                until = Some(until.map_or(at, |u| u.min(at)));
+            } else if first.is_none_or(|f| (ticket, index) < f) {
+                first = Some((ticket, index));
+            }
+        }
+        first.map(|(_, index)| index).ok_or(until)
+    }
+
+    /// An idle lane that may be used by whoever hands in requests, if what is due next is cheap
+    /// enough to be run on the spot.
+    fn guest_lane(&self, now: Ticks) -> Option<usize> {
+        let slot = &self.slots[self.due(now).ok()?];
+        let rows = slot.queue.rows().min(slot.fixed.limits.max_batch);
+        let known = slot.cost.last_sample() > 0;
+        let cheap = known && slot.cost.bound(rows) <= ON_THE_SPOT;
+        self.busy_until.iter().position(|b| *b == 0).filter(|_| cheap)
+    }
+
     /// The next batch, of the model whose head is due first; or until when to wait for more rows.
     /// Requests that can no longer be met are put among the replies.
     fn next_batch(
@@ -489,21 +533,10 @@ impl State {
         replies: &mut Vec<(Job, Reply)>,
     ) -> (Option<Batch>, Option<Ticks>) {
         let now = now();
-        let mut until: Option<Ticks> = None;
         loop {
-            let due = |s: &Slot| s.queue.head().map(|(t, _)| t);
-            let ready = self.slots.iter().enumerate().filter_map(|(i, s)| {
-                let ticket = due(s)?;
-                match s.ready_at(ticket, self.closing) {
-                    at if at <= now => Some((ticket, i)),
-                    at => {
-                        until = Some(until.map_or(at, |u| u.min(at)));
-                        None
-                    }
-                }
-            });
-            let Some((_, index)) = ready.min() else {
-                return (None, until);
+            let index = match self.due(now) {
+                Ok(index) => index,
+                Err(until) => return (None, until),
             };
             let slot = &mut self.slots[index];
             let max_batch = slot.fixed.limits.max_batch;
@@ -519,7 +552,7 @@ impl State {
             if taken.batch.is_empty() {
                 continue;
             }
-            self.busy_until[lane] = now + slot.cost.typical(taken.rows);
+            self.busy_until[lane] = (now + slot.cost.typical(taken.rows)).max(1);
             let jobs = taken.batch.into_iter().map(|(_, w)| w).collect();
             let fixed = Arc::clone(&slot.fixed);
             return (

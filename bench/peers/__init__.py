@@ -1,0 +1,1 @@
+"""Other servers, for comparison: the same model, the same cores, the same load."""
