@@ -1,6 +1,7 @@
 """The models that load tests run: a 32-feature network, an echo and a stand-in for an encoder."""
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def perceptron(seed: int = 0) -> onnx.ModelProto:
     """
     rng = np.random.default_rng(seed)
     nodes, weights, last = [], [], "features"
-    for index, (rows, columns) in enumerate(zip(LAYERS, LAYERS[1:], strict=False)):
+    for index, (rows, columns) in enumerate(pairwise(LAYERS)):
         scale = np.sqrt(2 / rows)
         weight = (rng.standard_normal((rows, columns)) * scale).astype(np.float32)
         bias = (rng.standard_normal(columns) * 0.1).astype(np.float32)

@@ -87,8 +87,8 @@ def _place(name: str, repository: Path, files: dict[str, bytes]) -> Packed:
     # rename is atomic.
     aside = Path(tempfile.mkdtemp(prefix=".pack-", dir=repository))
     try:
-        for path, data in files.items():
-            (aside / path).write_bytes(data)
+        for file, data in files.items():
+            (aside / file).write_bytes(data)
         digest = _native.seal(aside)
         try:
             _native.verify(aside)

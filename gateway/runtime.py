@@ -21,7 +21,7 @@ def onnxruntime_library() -> Path | None:
 
 
 def use_onnxruntime() -> None:
-    """Tell the data plane where the library is; without one only ONNX models fail, with a sentence."""
+    """Tell the data plane where the library is; without it only ONNX models fail."""
     path = onnxruntime_library()
     if path is not None:
         _native.set_onnxruntime(path)

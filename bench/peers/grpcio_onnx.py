@@ -45,7 +45,7 @@ class Model:
         return answer
 
 
-class SyncService(stubs.GRPCInferenceServiceServicer):
+class SyncService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc] # generated, untyped
     """ModelInfer on a thread pool."""
 
     def __init__(self, model: Model) -> None:
@@ -56,7 +56,7 @@ class SyncService(stubs.GRPCInferenceServiceServicer):
         return self.model.infer(request)
 
 
-class AioService(stubs.GRPCInferenceServiceServicer):
+class AioService(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc] # generated, untyped
     """ModelInfer on an event loop."""
 
     def __init__(self, model: Model) -> None:

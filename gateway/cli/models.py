@@ -25,12 +25,18 @@ def _check(repository: Path, as_json: bool, load: bool) -> list[dict[str, Any]]:
         fail(str(error), USAGE, as_json)
     if not versions:
         fail(f"{repository} holds no model (expected NAME/N/manifest.json)", USAGE, as_json)
-    for version in versions:
-        try:
-            version |= json.loads(_native.verify(version["path"], load))
-        except ValueError as error:
-            version["error"] = str(error)
-    return versions
+    return [version | _found(Path(version["path"]), load) for version in versions]
+
+
+def _found(path: Path, load: bool) -> dict[str, Any]:
+    """What a model directory holds, or why it is refused, under `error`."""
+    from gateway import _native  # noqa: PLC0415
+
+    try:
+        found: dict[str, Any] = json.loads(_native.verify(path, load))
+    except ValueError as error:
+        return {"error": str(error)}
+    return found
 
 
 @app.command()

@@ -38,7 +38,7 @@ def serve(
     """Serve every model of a repository until SIGTERM or SIGINT.
 
     Each model directory is checked byte by byte, opened, probed for row independence and warmed
-    before the doors answer. A model that fails is left out, with its error in ModelReady, /health/ready
+    before the doors answer. A model that fails is left out; its error stays in /health/ready
     and `status`. SIGTERM drains: no new connections, calls in flight end, then the process.
     """
     # Light until here: what a command does not need, it does not load.

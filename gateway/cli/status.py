@@ -17,7 +17,7 @@ def fetch(http: str, timeout: float = 2.0) -> dict[str, Any]:
         OSError: nobody answers, or what answers is not a Sluicegate server.
 
     """
-    with urlopen(f"http://{http}/status", timeout=timeout) as answer:  # noqa: S310 - http by construction
+    with urlopen(f"http://{http}/status", timeout=timeout) as answer:
         try:
             told: dict[str, Any] = json.load(answer)
         except ValueError as error:
@@ -53,17 +53,15 @@ def _show(told: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("model", "version", "state", "queued", "outcomes", "1 row, p50", "largest, p50")
+    table = Table("model", "version", "state", "queued", "outcomes", "least cost", "most")
     for m in told["models"]:
         if m["state"] == "failed":
             table.add_row(m["name"], m["version"], f"[red]failed: {m['error']}", "", "", "", "")
             continue
         outcomes = ", ".join(f"{k} {n}" for k, n in m["requests"].items() if n) or "none yet"
-        cost = [
-            f"{line['p50_us']:.0f} µs"
-            for line in (m["cost"] or [None])[:: max(1, len(m["cost"]) - 1)]
-        ]
-        cost = (cost + ["", ""])[:2]
+        # One row, and the largest batch that was measured.
+        lines = [m["cost"][0], m["cost"][-1]] if m["cost"] else []
+        cost = [f"{line['p50_us']:.0f} µs ({line['rows']})" for line in lines]
         state = "live, unsigned" if not m["signed"] else "live"
         table.add_row(m["name"], m["version"], state, str(m["queued_requests"]), outcomes, *cost)
     Console().print(table)

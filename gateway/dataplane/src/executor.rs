@@ -433,7 +433,9 @@ impl Executor {
                 }
                 let mut state = lock(&self.state);
                 state.busy_until[lane] = 0;
-                state.slots[id.0].cost.record(rows, finished - started, finished);
+                state.slots[id.0]
+                    .cost
+                    .record(rows, finished - started, finished);
                 state
             }
             Err(error) => {
@@ -504,7 +506,9 @@ impl State {
         let mut until: Option<Ticks> = None;
         let mut first: Option<(Ticket, usize)> = None;
         for (index, slot) in self.slots.iter().enumerate() {
-            let Some((ticket, _)) = slot.queue.head() else { continue };
+            let Some((ticket, _)) = slot.queue.head() else {
+                continue;
+            };
             let at = slot.ready_at(ticket, self.closing);
             if at > now {
                 until = Some(until.map_or(at, |u| u.min(at)));
@@ -522,7 +526,10 @@ impl State {
         let rows = slot.queue.rows().min(slot.fixed.limits.max_batch);
         let known = slot.cost.last_sample() > 0;
         let cheap = known && slot.cost.bound(rows) <= ON_THE_SPOT;
-        self.busy_until.iter().position(|b| *b == 0).filter(|_| cheap)
+        self.busy_until
+            .iter()
+            .position(|b| *b == 0)
+            .filter(|_| cheap)
     }
 
     /// The next batch, of the model whose head is due first; or until when to wait for more rows.

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::config::Config;
 use crate::engine::onnx;
 use crate::model::contract::{Contract, Decision, EngineKind, FORMAT};
-use crate::model::{directory, load, repository};
+use crate::model::load::load as load_model;
+use crate::model::{directory, repository};
 use crate::server::{StartError, start};
 
 fn refused(error: String) -> PyErr {
@@ -61,10 +62,10 @@ fn serve(
     .map_err(PyErr::from)
 }
 
-/// Checks every byte of a model directory; with `open`, also loads, warms and probes it. JSON.
+/// Checks every byte of a model directory; with `load`, also loads, warms and probes it. JSON.
 #[pyfunction]
-#[pyo3(signature = (path, open=false))]
-fn verify(py: Python<'_>, path: PathBuf, open: bool) -> PyResult<String> {
+#[pyo3(signature = (path, load=false))]
+fn verify(py: Python<'_>, path: PathBuf, load: bool) -> PyResult<String> {
     py.detach(|| {
         let verified = directory::verify(&path)?;
         let files: Vec<_> = verified
@@ -79,8 +80,8 @@ fn verify(py: Python<'_>, path: PathBuf, open: bool) -> PyResult<String> {
             "decision": verified.contract.decision,
             "files": files,
         });
-        if open {
-            let loaded = load::load(&path, 1, 256)?;
+        if load {
+            let loaded = load_model(&path, 1, 256)?;
             found["row_dependence"] = json!(loaded.report.row_dependence);
             found["runs_on"] = json!(loaded.report.engine);
             found["cost"] = json!(loaded.cost.lines());

@@ -1,0 +1,51 @@
+"""`python -m bench [SCENARIO ...]`: run scenarios, write results, print the table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import scenario
+from bench.load import LoadError
+from bench.measure import MEASURES
+from bench.results import table
+from bench.scenario import ScenarioError
+from bench.servers import ServerError
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios of bench/scenarios; all if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where results go.", metavar="DIR")] = RESULTS,
+) -> None:
+    """Measure, one scenario after another; a figure that is missed makes the exit code 1."""
+    console = Console(stderr=True)
+    try:
+        known = {s.name: s for s in scenario.all_scenarios()}
+    except ScenarioError as error:
+        raise typer.BadParameter(str(error)) from error
+    if unknown := set(names or ()) - set(known):
+        raise typer.BadParameter(f"no scenario {', '.join(unknown)}; there are {', '.join(known)}")
+    results, failed = [], False
+    for name in names or known:
+        with console.status(name) as status:
+            try:
+                result = MEASURES[known[name].kind](known[name], status.update)
+            except (LoadError, ServerError) as error:
+                console.print(f"[red]{name}: {error}")
+                failed = True
+                continue
+        result.write(out)
+        results.append(result)
+        console.print(table([result]))
+    Console().print(table(results))
+    missed = any(f.reached is False for r in results for f in r.figures)
+    raise typer.Exit(1 if missed or failed else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

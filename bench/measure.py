@@ -1,0 +1,319 @@
+"""How each kind of scenario is measured. Ratios come from windows that alternate in one run."""
+
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import models, servers, workload
+from bench.load import LoadSpec, run
+from bench.results import Bar, Figure, Result
+from bench.scenario import Scenario
+from bench.servers import Contender
+
+Say = Callable[[str], None]
+MESSAGES = 256
+
+
+@contextmanager
+def _workspace(model: str, rows: int) -> Iterator[tuple[Path, Path]]:
+    """A temporary repository's path and a file of encoded requests of `rows` rows."""
+    with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
+        requests = Path(folder, "requests.bin")
+        x = models.rows(MESSAGES * rows)
+        workload.write_requests(requests, workload.encode_rows(model, x, rows_per_request=rows))
+        repository = Path(folder, "models")
+        repository.mkdir()
+        yield repository, requests
+
+
+def _conditions(s: Scenario, **more: object) -> dict[str, Any]:
+    return {
+        "server_cores": s.server_cores,
+        "generator_core": s.generator_core,
+        "io_threads": s.io_threads,
+        "connections": s.connections,
+        "rows_a_request": s.rows,
+        "repeats": s.repeats,
+        "window_s": s.duration_s,
+        **more,
+    }
+
+
+def _load(s: Scenario, requests: Path, **more: Any) -> LoadSpec:
+    return LoadSpec(
+        requests=requests,
+        duration_s=s.duration_s,
+        connections=s.connections,
+        rows=s.rows,
+        cpu=s.generator_core,
+        **more,
+    )
+
+
+def compare(s: Scenario, say: Say) -> Result:
+    """The gateway and grpcio (aio, sync) under the same load, in turns.
+
+    With `in_flight` above 1 the ratio is throughput (`target`: at least), with 1 it is the median
+    latency (`target`: at most), with `rate` it is the p99 at that load (`target`: at most).
+    """
+    with _workspace("tabular", s.rows) as (repository, requests), ExitStack() as stack:
+        packed = models.pack_perceptron(repository)
+        graph = packed.path / "model.onnx"
+        enter = stack.enter_context
+        flags = ("--io-threads", str(s.io_threads))
+        contenders = [
+            enter(servers.sluicegate(repository, s.server_cores, flags=flags)),
+            enter(servers.grpcio(graph, "aio", s.server_cores)),
+            enter(servers.grpcio(graph, "sync", s.server_cores)),
+        ]
+        spec = _load(s, requests, in_flight=s.in_flight, rate=s.rate)
+        runs = _in_turns(s, contenders, spec, say)
+    throughput = s.in_flight is not None and s.in_flight > 1
+    key, unit = ("ok_per_s", "requests/s") if throughput else (_quantile(s), "µs")
+    pick = _ok_per_s if throughput else (lambda r: float(r["latency_us"][key]))
+    values = {name: [pick(r) for r in reports] for name, reports in runs.items()}
+    ours = values["sluicegate"]
+    figures = []
+    for peer in ("grpcio-aio", "grpcio-sync"):
+        ratios = tuple(a / b for a, b in zip(ours, values[peer], strict=True))
+        target = s.target if peer == "grpcio-aio" else None
+        what = f"{'throughput' if throughput else key[:-3] + ' latency'} against {peer}"
+        figures.append(Figure(what, "times", ratios, target, at_least=throughput))
+    figures += [Figure(f"{name}: {key}", unit, tuple(v)) for name, v in values.items()]
+    bars = tuple(Bar(name, statistics.median(v)) for name, v in values.items())
+    load = {"in_flight": s.in_flight} if s.in_flight else {"rate": s.rate, "arrivals": "Poisson"}
+    return Result(
+        s.name,
+        s.title,
+        _conditions(s, **load),
+        tuple(figures),
+        bars,
+        f"{unit} ({key})",
+        tuple(r for reports in runs.values() for r in reports),
+    )
+
+
+def _ok_per_s(report: dict[str, Any]) -> float:
+    return float(report["ok_per_s"])
+
+
+def _quantile(s: Scenario) -> str:
+    return "p50" if s.in_flight == 1 else "p99"
+
+
+def _in_turns(
+    s: Scenario, contenders: list[Contender], spec: LoadSpec, say: Say
+) -> dict[str, list[dict[str, Any]]]:
+    runs: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contenders}
+    for turn in range(s.repeats):
+        for contender in contenders:
+            say(f"{s.name}: {contender.name}, window {turn + 1} of {s.repeats}")
+            report = run(spec, contender.port)
+            runs[contender.name].append({"contender": contender.name, "turn": turn, **report})
+    return runs
+
+
+def packed(s: Scenario, say: Say) -> Result:
+    """Decisions a second with `rows` rows a request, generator and server on the same cores."""
+    with _workspace("tabular", s.rows) as (repository, requests):
+        models.pack_perceptron(repository)
+        runs = []
+        with servers.sluicegate(
+            repository, s.server_cores, flags=("--io-threads", str(s.io_threads))
+        ) as server:
+            spec = _load(s, requests, in_flight=s.in_flight)
+            for turn in range(s.repeats):
+                say(f"{s.name}: window {turn + 1} of {s.repeats}")
+                runs.append(run(spec, server.port))
+    decisions = tuple(float(r["decisions_per_s"]) for r in runs)
+    figure = Figure("decisions a second, generator included", "1/s", decisions, s.target)
+    conditions = _conditions(s, in_flight=s.in_flight)
+    bars = (Bar("sluicegate", figure.value),)
+    return Result(s.name, s.title, conditions, (figure,), bars, "decisions/s", tuple(runs))
+
+
+def added(s: Scenario, say: Say) -> Result:
+    """Time that the gateway adds to the bare model call at `load_fraction` of its capacity.
+
+    Capacity is the closed-loop throughput found first. Added time is the p99 from the scheduled
+    send to the read answer, less the median of the bare call in a process of its own on the same
+    core: the p99 of the bare call would be the smaller subtrahend's rival, and flatter.
+    """
+    with _workspace("tabular", s.rows) as (repository, requests):
+        model = models.pack_perceptron(repository)
+        bare = _bare(model.path, s.server_cores)
+        with servers.sluicegate(
+            repository, s.server_cores, flags=("--io-threads", str(s.io_threads))
+        ) as server:
+            say(f"{s.name}: capacity")
+            capacity = run(_load(s, requests, in_flight=64), server.port)
+            rate = s.load_fraction * float(capacity["ok_per_s"])
+            runs = []
+            for turn in range(s.repeats):
+                say(f"{s.name}: {rate:,.0f} requests/s, window {turn + 1} of {s.repeats}")
+                runs.append(run(_load(s, requests, rate=rate, seed=turn + 1), server.port))
+    quantiles = {
+        q: tuple(float(r["latency_us"][q]) - bare["p50_us"] for r in runs)
+        for q in ("p50", "p99", "p999")
+    }
+    figures = (
+        Figure("added at p99", "µs", quantiles["p99"], s.target, at_least=False),
+        Figure("added at p50", "µs", quantiles["p50"]),
+        Figure("added at p99.9", "µs", quantiles["p999"]),
+        Figure("bare call, p50", "µs", (bare["p50_us"],)),
+        Figure("bare call, p99", "µs", (bare["p99_us"],)),
+        Figure("send lag of the generator, p99", "µs", tuple(_lag(r) for r in runs)),
+    )
+    bars = tuple(Bar(f.what, f.value) for f in figures)
+    conditions = _conditions(s, capacity_per_s=capacity["ok_per_s"], rate=rate, arrivals="Poisson")
+    return Result(s.name, s.title, conditions, figures, bars, "µs", tuple(runs))
+
+
+def _lag(report: dict[str, Any]) -> float:
+    return float(report["send_lag_us"]["p99"])
+
+
+def _bare(model: Path, cores: str) -> dict[str, float]:
+    """One-row calls of the bare model, in a process of its own on `cores`."""
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    code = (
+        "import sys; from gateway import _native, runtime; runtime.use_onnxruntime(); "
+        "print(_native.bare(sys.argv[1], 1, 2.0))"
+    )
+    command = ["taskset", "-c", cores, sys.executable, "-c", code, str(model)]
+    told: dict[str, float] = json.loads(subprocess.check_output(command))
+    return told
+
+
+def overload(s: Scenario, say: Say) -> Result:
+    """Goodput at twice the capacity, per deadline, with a model of `per_row_us` a row.
+
+    Capacity at a deadline is the best goodput over the sweep `loads` (multiples of one lane's
+    1 / per_row_us); then windows at twice that. Late are OK answers after the deadline, counted
+    by the generator from the scheduled send, as a share of all OK answers.
+    """
+    with _workspace("encoder", 1) as (repository, requests):
+        models.pack_delay(repository, "encoder", 0, s.per_row_us)
+        figures, bars, runs = [], [], []
+        with servers.sluicegate(repository, s.server_cores) as server:
+            for deadline, target in zip(s.deadlines_us, s.targets, strict=True):
+                ms = deadline // 1000
+                sweep = []
+                for load in s.loads:
+                    rate = load * 1e6 / s.per_row_us
+                    say(f"{s.name}: deadline {ms} ms, {rate:.0f} requests/s")
+                    spec = _load(s, requests, rate=rate, deadline_us=deadline)
+                    sweep.append(run(spec, server.port))
+                capacity = max(float(r["goodput_per_s"]) for r in sweep)
+                doubled = []
+                for turn in range(s.repeats):
+                    say(f"{s.name}: deadline {ms} ms, twice {capacity:.0f}, window {turn + 1}")
+                    spec = _load(
+                        s, requests, rate=2 * capacity, deadline_us=deadline, seed=turn + 10
+                    )
+                    doubled.append(run(spec, server.port))
+                share = tuple(float(r["goodput_per_s"]) / capacity for r in doubled)
+                late = 100 * sum(r["late"] for r in doubled) / max(1, sum(r["ok"] for r in doubled))
+                figures += [
+                    Figure(f"goodput at twice capacity, {ms} ms", "of capacity", share, target),
+                    Figure(f"late at twice capacity, {ms} ms, pooled", "%", (late,), 0.1, False),
+                    Figure(f"capacity, {ms} ms", "requests/s", (capacity,)),
+                ]
+                bars += [
+                    Bar(f"{ms} ms, {load:g} times", float(r["goodput_per_s"]))
+                    for load, r in zip(s.loads, sweep, strict=True)
+                ]
+                runs += sweep + doubled
+    conditions = _conditions(s, per_row_us=s.per_row_us, loads=s.loads, arrivals="Poisson")
+    unit = "goodput, requests/s (deadline, offered load)"
+    return Result(s.name, s.title, conditions, tuple(figures), tuple(bars), unit, tuple(runs))
+
+
+def footprint(s: Scenario, say: Say) -> Result:
+    """Resident memory, idle, with one tabular model, and the time from start to ready."""
+    with _workspace("tabular", 1) as (repository, requests):
+        models.pack_perceptron(repository)
+        memory, ready, after = [], [], []
+        for turn in range(s.repeats):
+            say(f"{s.name}: start {turn + 1} of {s.repeats}")
+            with servers.sluicegate(repository) as server:
+                memory.append(server.resident_mb())
+                ready.append(server.ready_s)
+                run(LoadSpec(requests, 2.0, in_flight=64), server.port)
+                after.append(server.resident_mb())
+    figures = (
+        Figure("resident memory, idle", "MB", tuple(memory), s.targets[0], at_least=False),
+        Figure("start to ready", "s", tuple(ready), s.targets[1], at_least=False),
+        Figure("resident memory after load", "MB", tuple(after)),
+    )
+    return Result(s.name, s.title, {"repeats": s.repeats}, figures)
+
+
+def generator(s: Scenario, say: Say) -> Result:
+    """The load generator's own limit: requests a second against a server that answers at once."""
+    with _workspace("tabular", 1) as (repository, requests):
+        page = repository / "inference.GRPCInferenceService"
+        page.mkdir()
+        (page / "ModelInfer").write_bytes(b"\0\0\0\0\0")
+        runs = []
+        with servers.nghttpd(repository, s.server_cores) as server:
+            for turn in range(s.repeats):
+                say(f"{s.name}: window {turn + 1} of {s.repeats}")
+                spec = _load(s, requests, in_flight=s.in_flight)
+                runs.append(run(spec, server.port, "--accept-http"))
+    figure = Figure("requests a second of one core", "1/s", tuple(map(_ok_per_s, runs)), s.target)
+    conditions = _conditions(s, in_flight=s.in_flight, peer="nghttpd")
+    return Result(s.name, s.title, conditions, (figure,), runs=tuple(runs))
+
+
+def runtimes(s: Scenario, say: Say) -> Result:
+    """One single-threaded runtime an I/O thread against one work-stealing runtime, in turns."""
+    with _workspace("tabular", 1) as (repository, requests), ExitStack() as stack:
+        models.pack_perceptron(repository)
+        contenders = []
+        for kind in ("per-thread", "work-stealing"):
+            config = f'io_model = "{kind}"\n'
+            server = servers.sluicegate(
+                repository, s.server_cores, config, ("--io-threads", str(s.io_threads))
+            )
+            found = stack.enter_context(server)
+            contenders.append(
+                Contender(kind, found.port, found.pid, found.ready_s, found.http_port)
+            )
+        closed = _in_turns(s, contenders, _load(s, requests, in_flight=64), say)
+        rate = 0.3 * min(_ok_per_s(r) for reports in closed.values() for r in reports)
+        opened = _in_turns(s, contenders, _load(s, requests, rate=rate), say)
+    figures = [
+        Figure(f"{name}: throughput, 64 in flight", "requests/s", tuple(map(_ok_per_s, reports)))
+        for name, reports in closed.items()
+    ]
+    for quantile in ("p99", "p999"):
+        figures += [
+            Figure(f"{name}: {quantile} at {rate:,.0f}/s", "µs", _latencies(reports, quantile))
+            for name, reports in opened.items()
+        ]
+    bars = tuple(Bar(f.what, f.value) for f in figures if f.unit == "µs")
+    pooled = (*closed.values(), *opened.values())
+    runs = tuple(r for reports in pooled for r in reports)
+    return Result(s.name, s.title, _conditions(s, rate=rate), tuple(figures), bars, "µs", runs)
+
+
+def _latencies(reports: list[dict[str, Any]], quantile: str) -> tuple[float, ...]:
+    return tuple(float(r["latency_us"][quantile]) for r in reports)
+
+
+MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
+    "compare": compare,
+    "packed": packed,
+    "added": added,
+    "overload": overload,
+    "footprint": footprint,
+    "generator": generator,
+    "runtimes": runtimes,
+}

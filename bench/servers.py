@@ -1,0 +1,137 @@
+"""Starts the servers under test, each on given cores, and stops them by their process id."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+START_SECONDS = 30.0
+
+
+class ServerError(RuntimeError):
+    """A server did not start; the message holds what it said."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A running server: its gRPC port, its process, and how long it took to be ready."""
+
+    name: str
+    port: int
+    pid: int
+    ready_s: float
+    http_port: int | None = None
+
+    def resident_mb(self) -> float:
+        """Resident memory of the process, MB."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1000
+        raise ServerError(f"{self.name} is gone")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _process(command: list[str], cores: str | None) -> Iterator[subprocess.Popen[str]]:
+    pinned = ["taskset", "-c", cores] if cores else []
+    with subprocess.Popen(
+        pinned + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _first_line(process: subprocess.Popen[str], name: str) -> str:
+    stdout: IO[str] | None = process.stdout
+    line = stdout.readline() if stdout else ""
+    if not line:
+        said = process.stderr.read() if process.stderr else ""
+        raise ServerError(f"{name} did not start: {said.strip()[-500:]}")
+    return line
+
+
+@contextmanager
+def sluicegate(
+    repository: Path, cores: str | None = None, config: str = "", flags: tuple[str, ...] = ()
+) -> Iterator[Contender]:
+    """The gateway, by its own command, on free ports. `config` is the text of a sluicegate.toml."""
+    command = [str(Path(sys.executable).with_name("sluicegate")), "serve", "--json"]
+    command += ["--models", str(repository), "--allow-unsigned"]
+    command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *flags]
+    if config:
+        path = repository / "sluicegate.toml"
+        path.write_text(config)
+        command += ["--config", str(path)]
+    started = time.monotonic()
+    with _process(command, cores) as process:
+        told = json.loads(_first_line(process, "sluicegate"))
+        ready_s = time.monotonic() - started
+        grpc, http = (int(told[door].rsplit(":", 1)[1]) for door in ("grpc", "http"))
+        yield Contender("sluicegate", grpc, told["pid"], ready_s, http)
+
+
+@contextmanager
+def grpcio(graph: Path, flavour: str, cores: str | None = None) -> Iterator[Contender]:
+    """grpcio with ONNX Runtime, `flavour` "aio" or "sync"."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.peers.grpcio_onnx", "--flavour", flavour]
+    command += ["--graph", str(graph), "--port", str(port)]
+    started = time.monotonic()
+    with _process(command, cores) as process:
+        _first_line(process, f"grpcio {flavour}")
+        yield Contender(f"grpcio-{flavour}", port, process.pid, time.monotonic() - started)
+
+
+def wait_for_port(port: int, alive: Callable[[], bool]) -> None:
+    """Wait until something accepts on `port`.
+
+    Raises:
+        ServerError: nothing did within START_SECONDS, or the process ended.
+
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and alive():
+        with socket.socket() as s:
+            s.settimeout(0.2)
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise ServerError(f"nothing accepts on port {port}")
+
+
+@contextmanager
+def nghttpd(folder: Path, cores: str | None = None) -> Iterator[Contender]:
+    """An HTTP/2 server that answers at once, to find the generator's own limit.
+
+    Raises:
+        ServerError: nghttpd is not installed (Debian: nghttp2-server) or did not start.
+
+    """
+    port = free_port()
+    command = ["nghttpd", "--no-tls", "-d", str(folder), "--trailer=grpc-status: 0", str(port)]
+    started = time.monotonic()
+    try:
+        with _process(command, cores) as process:
+            wait_for_port(port, lambda: process.poll() is None)
+            yield Contender("nghttpd", port, process.pid, time.monotonic() - started)
+    except FileNotFoundError as error:
+        raise ServerError("nghttpd is not installed (Debian: nghttp2-server)") from error
