@@ -2,23 +2,65 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUN    := $(BIN)/python -m
+CARGO  := cargo
+# Where cargo puts what it builds; a shared cache may be named from outside.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint bench build stubs lock clean
+.PHONY: help demo test lint bench build install-check stubs lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   fit two specialists on real data, serve them, load them, report"
-	@echo "make test   every test"
-	@echo "make lint   mypy strict, ruff, rustfmt, clippy"
-	@echo "make bench  the comparison with grpcio and every figure of the README"
+	@echo "make demo           fit two specialists on real data, serve, load and compare them"
+	@echo "make test           every test, Rust and Python"
+	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
+	@echo "make bench          every figure of the README against grpcio (about 12 minutes)"
+	@echo "make install-check  pip install . into a clean environment, and serve from there"
+	@echo "make stubs          generate the Python stubs from proto/"
+	@echo "make lock           resolve requirements/dev.txt anew"
 
-# Locked dependencies; made again when the lock changes.
+# Locked dependencies, installed again when the lock changes.
 $(VENV)/.deps: requirements/dev.txt
-	@echo "setting up $(VENV)"
+	@echo "== setting up $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
 # The extension module and the load generator; cargo knows what is fresh.
 build: $(VENV)/.deps
-	@$(BIN)/python -m gateway.build
+	@echo "== building (some minutes the first time, seconds after)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	@$(CARGO) build --release --locked --quiet --package sluicegate-loadgen
+
+demo: build
+	@$(RUN) bench.demo
+
+test: build
+	$(CARGO) test --locked --workspace --quiet
+	$(RUN) pytest -q
+
+lint: $(VENV)/.deps
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --locked --package sluicegate-dataplane --features python --quiet -- -D warnings
+	$(RUN) gateway.wire.generate --check
+
+bench: build
+	$(RUN) bench
+
+install-check:
+	$(PYTHON) tests/install/check.py
+
+stubs: $(VENV)/.deps
+	$(RUN) gateway.wire.generate
+
+lock: $(VENV)/.deps
+	$(RUN) uv pip compile pyproject.toml --extra dev --extra bench --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-annotate --custom-compile-command "make lock" --quiet -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build target gateway/_native.abi3.so
