@@ -25,6 +25,7 @@ pub struct Config {
     pub http: String,
     pub io_threads: usize,
     pub io_model: IoModel,
+    pub io_spin_us: u64,
     pub lanes: usize,
     pub max_message_bytes: usize,
     pub drain_seconds: u64,
@@ -49,6 +50,7 @@ impl Default for Config {
             http: "127.0.0.1:8002".into(),
             io_threads: (cores / 2).max(1),
             io_model: IoModel::PerThread,
+            io_spin_us: 50,
             lanes: 1,
             max_message_bytes: 4 << 20,
             drain_seconds: 10,
@@ -79,6 +81,10 @@ impl ModelSettings {
 }
 
 impl Config {
+    pub fn io_spin(&self) -> Ticks {
+        self.io_spin_us.saturating_mul(MICROS)
+    }
+
     /// Reads a configuration; the error is a sentence that names the key and the line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
@@ -108,6 +114,12 @@ impl Config {
             if value == 0 || value > most {
                 return Err(format!("{key} is {value}, it must be between 1 and {most}"));
             }
+        }
+        if self.io_spin_us > 10_000 {
+            return Err(format!(
+                "io_spin_us is {}, it must be at most 10000",
+                self.io_spin_us
+            ));
         }
         for (name, settings) in &self.model {
             let values = [

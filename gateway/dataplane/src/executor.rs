@@ -109,9 +109,14 @@ impl Port {
     }
 
     /// Runs on the port's own runtime for as long as the server lives.
-    pub async fn pump(self: Arc<Self>, executor: Arc<Executor>) {
+    ///
+    /// After a burst it keeps the runtime looking for input for up to `spin` ns, unless a lane is
+    /// at work: an idle core takes longer to wake than a small request takes to answer.
+    pub async fn pump(self: Arc<Self>, executor: Arc<Executor>, spin: Ticks) {
+        let mut active = 0;
         loop {
             tokio::select! {
+                biased;
                 () = self.outgoing.notified() => {
                     let jobs = std::mem::take(&mut *lock(&self.outbox));
                     executor.submit(jobs);
@@ -123,7 +128,13 @@ impl Port {
                         let _ = sender.send(reply);
                     }
                 }
+                () = tokio::task::yield_now(), if now() < active => continue,
             }
+            active = if spin > 0 && executor.lanes_idle() {
+                now() + spin
+            } else {
+                0
+            };
         }
     }
 }
@@ -236,6 +247,11 @@ impl Executor {
             deadline,
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// Whether no lane runs a batch.
+    fn lanes_idle(&self) -> bool {
+        lock(&self.state).busy_until.iter().all(|b| *b == 0)
     }
 
     /// Takes a cancelled request out of its queue. One that runs already is run to its end.
@@ -719,7 +735,7 @@ mod tests {
     fn every_caller_gets_its_own_rows_back() {
         let (executor, id, port) = start();
         runtime().block_on(async {
-            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor)));
+            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
             let mut answers = Vec::new();
             for bytes in [&[1u8, 2][..], &[3], &[4, 5, 6], &[7]].repeat(50) {
                 let (job, answer) = job(&executor, id, bytes);
@@ -738,7 +754,7 @@ mod tests {
     fn a_failed_or_panicking_batch_fails_alone() {
         let (executor, id, port) = start();
         runtime().block_on(async {
-            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor)));
+            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
             for (bytes, text) in [(&[13u8][..], "thirteen"), (&[14], "panicked")] {
                 let (bad, answer) = job(&executor, id, bytes);
                 port.send(bad);
@@ -774,7 +790,7 @@ mod tests {
         let (executor, id, port) = start();
         executor.close();
         runtime().block_on(async {
-            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor)));
+            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
             let (late, answer) = job(&executor, id, &[1]);
             port.send(late);
             assert!(matches!(answer.await.unwrap(), Reply::Closed));

@@ -250,7 +250,8 @@ fn start_io(server: &Arc<Server>) -> std::io::Result<Vec<IoThread>> {
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
-        handle.spawn(Arc::clone(&server.ports[index]).pump(Arc::clone(&server.executor)));
+        let spin = server.config.io_spin();
+        handle.spawn(Arc::clone(&server.ports[index]).pump(Arc::clone(&server.executor), spin));
         if index == 0 {
             handle.spawn(Arc::clone(&server.executor).reap());
         }
