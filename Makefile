@@ -51,7 +51,7 @@ lint: $(VENV)/.deps
 bench: build
 	$(RUN) bench
 
-install-check:
+install-check: build
 	$(PYTHON) tests/install/check.py
 
 stubs: $(VENV)/.deps

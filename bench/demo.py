@@ -99,9 +99,7 @@ def _serve_rows(
     measured = answered.all()
     gateway = measure(scores.values, y, threshold, costs) if measured else None
     status = next(
-        m
-        for m in fetch(f"127.0.0.1:{server.http_port}")["models"]
-        if m["name"] == specialist.name
+        m for m in fetch(f"127.0.0.1:{server.http_port}")["models"] if m["name"] == specialist.name
     )
     notes = [f"The answers carry the model's digest, {status['digest'][:23]}…"]
     if fitted.seen_share:

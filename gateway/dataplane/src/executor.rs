@@ -642,8 +642,9 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::sched::cost::CostTable;
 
-    /// Doubles its input; fails a batch that holds a 13, panics at a 14.
-    struct Doubler(Buffers);
+    /// Doubles its input; fails a batch that holds a 13, panics at a 14, blocks at a 15 until told
+    /// to go on.
+    struct Doubler(Buffers, std::sync::mpsc::Receiver<()>);
 
     impl Lane for Doubler {
         fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
@@ -653,6 +654,9 @@ mod tests {
         fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
             let input = self.0.inputs[0].as_bytes()[..rows].to_vec();
             assert!(!input.contains(&14), "the engine's own panic");
+            if input.contains(&15) {
+                self.1.recv().unwrap();
+            }
             if input.contains(&13) {
                 return Err(EngineError::Failed("thirteen".into()));
             }
@@ -675,6 +679,17 @@ mod tests {
     "#;
 
     fn start() -> (Arc<Executor>, ModelId, Arc<Port>) {
+        let (executor, id, port, _) = start_with_gate();
+        (executor, id, port)
+    }
+
+    fn start_with_gate() -> (
+        Arc<Executor>,
+        ModelId,
+        Arc<Port>,
+        std::sync::mpsc::Sender<()>,
+    ) {
+        let (gate, opened) = std::sync::mpsc::channel();
         let port = Arc::new(Port::default());
         let executor = Executor::start(1, vec![Arc::clone(&port)]).unwrap();
         let buffers = Buffers {
@@ -683,7 +698,7 @@ mod tests {
         };
         let id = executor.add(NewModel {
             contract: Contract::parse(CONTRACT).unwrap(),
-            lanes: vec![Box::new(Doubler(buffers))],
+            lanes: vec![Box::new(Doubler(buffers, opened))],
             cost: CostTable::new(8),
             limits: Limits {
                 max_batch: 8,
@@ -692,7 +707,7 @@ mod tests {
             wait: 0,
             metrics: Metrics::default().model("m", "1", 8),
         });
-        (executor, id, port)
+        (executor, id, port, gate)
     }
 
     fn job(
@@ -782,6 +797,28 @@ mod tests {
         assert_eq!(executor.waiting(id), (1, 1));
         executor.cancel(id, &ticket);
         assert_eq!(executor.waiting(id), (0, 0));
+        executor.close();
+    }
+
+    #[test]
+    fn a_deadline_that_passes_behind_a_long_batch_is_told_before_the_batch_ends() {
+        let (executor, id, port, gate) = start_with_gate();
+        runtime().block_on(async {
+            tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+            tokio::spawn(Arc::clone(&executor).reap());
+            let (long, long_answer) = job(&executor, id, &[15]);
+            port.send(long);
+            while lock(&executor.state).busy_until[0] == 0 {
+                tokio::task::yield_now().await;
+            }
+            let (mut short, short_answer) = job(&executor, id, &[1]);
+            short.ticket = executor.ticket(now() + 5 * MILLIS);
+            port.send(short);
+            // The lane is still blocked when this comes.
+            assert!(matches!(short_answer.await.unwrap(), Reply::Expired));
+            gate.send(()).unwrap();
+            assert_eq!(rows_of(long_answer.await.unwrap(), 1), [30]);
+        });
         executor.close();
     }
 

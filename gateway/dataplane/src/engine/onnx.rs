@@ -173,7 +173,9 @@ fn probe_shapes(session: &mut Session, inputs: &[TensorSpec]) -> Result<Vec<Vec<
     for name in &names {
         binding.bind_to_device(&memory, name)?;
     }
-    binding.run(session)?;
+    binding
+        .run(session)
+        .map_err(|e| format!("the graph fails on two rows of zeros: {e}"))?;
     let shapes = binding.output_shapes()?;
     let batched = |mut shape: Vec<i64>| {
         if let Some(first) = shape.first_mut().filter(|d| **d == ROWS) {
