@@ -478,9 +478,16 @@ impl Lane for OnnxLane {
     }
 
     fn describe(&self) -> String {
+        let path = LIBRARY
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let path = path.unwrap_or_default();
+        // The library's file carries its version: libonnxruntime.so.1.31.1.
+        let version = path.to_str().and_then(|p| p.split_once(".so."));
         format!(
-            "onnxruntime ({})",
-            ort::info().split(',').next().unwrap_or("unknown build")
+            "onnxruntime {}",
+            version.map_or("of unknown version", |(_, v)| v)
         )
     }
 }
