@@ -58,7 +58,8 @@ def compare(s: Scenario, say: Say) -> Result:
     """The gateway and grpcio (aio, sync) under the same load, in turns.
 
     With `in_flight` above 1 the ratio is throughput (`target`: at least), with 1 it is the median
-    latency (`target`: at most), with `rate` it is the p99 at that load (`target`: at most).
+    latency (`target`: at most). With neither, load is open at `load_fraction` of what grpcio aio
+    can take, found first, and the ratio is that of the p99 (`target`: at most).
     """
     with _workspace("tabular", s.rows) as (repository, requests), ExitStack() as stack:
         packed = models.pack_perceptron(repository)
@@ -70,7 +71,12 @@ def compare(s: Scenario, say: Say) -> Result:
             enter(servers.grpcio(graph, "aio", s.server_cores)),
             enter(servers.grpcio(graph, "sync", s.server_cores)),
         ]
-        spec = _load(s, requests, in_flight=s.in_flight, rate=s.rate)
+        rate = None
+        if s.in_flight is None:
+            say(f"{s.name}: capacity of {contenders[1].name}")
+            capacity = run(_load(s, requests, in_flight=64), contenders[1].port)
+            rate = s.load_fraction * _ok_per_s(capacity)
+        spec = _load(s, requests, in_flight=s.in_flight, rate=rate)
         runs = _in_turns(s, contenders, spec, say)
     throughput = s.in_flight is not None and s.in_flight > 1
     key, unit = ("ok_per_s", "requests/s") if throughput else (_quantile(s), "µs")
@@ -81,11 +87,11 @@ def compare(s: Scenario, say: Say) -> Result:
     for peer in ("grpcio-aio", "grpcio-sync"):
         ratios = tuple(a / b for a, b in zip(ours, values[peer], strict=True))
         target = s.target if peer == "grpcio-aio" else None
-        what = f"{'throughput' if throughput else key[:-3] + ' latency'} against {peer}"
+        what = f"{'throughput' if throughput else key} against {peer}"
         figures.append(Figure(what, "times", ratios, target, at_least=throughput))
     figures += [Figure(f"{name}: {key}", unit, tuple(v)) for name, v in values.items()]
     bars = tuple(Bar(name, statistics.median(v)) for name, v in values.items())
-    load = {"in_flight": s.in_flight} if s.in_flight else {"rate": s.rate, "arrivals": "Poisson"}
+    load = {"in_flight": s.in_flight} if s.in_flight else {"rate": rate, "arrivals": "Poisson"}
     return Result(
         s.name,
         s.title,

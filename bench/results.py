@@ -72,7 +72,7 @@ class Result:
         told = {
             "name": self.name,
             "title": self.title,
-            "machine": machine.describe(),
+            "machine": machine.describe() | {"pauses": machine.pauses()},
             "conditions": self.conditions,
             "figures": [
                 {**asdict(f), "median": f.value, "spread": f.spread, "reached": f.reached}

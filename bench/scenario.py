@@ -24,7 +24,6 @@ class Scenario:
     connections: int = 4
     rows: int = 1
     in_flight: int | None = None
-    rate: float | None = None
     load_fraction: float = 0.3
     per_row_us: int = 0
     deadlines_us: tuple[int, ...] = ()

@@ -304,8 +304,7 @@ impl Executor {
             }
         }
         let mut replies = Vec::new();
-        let guest = state.guest_lane(now);
-        if let Some(lane) = guest {
+        if let Some(lane) = state.guest_lane(now) {
             let (batch, _) = state.next_batch(lane, &mut replies);
             if let Some(batch) = batch {
                 drop(state);

@@ -8,6 +8,9 @@ use crate::clock::Ticks;
 /// A larger batch must beat a smaller one's rows per second by this much to be worth its wait.
 const WORTH_PERCENT: u128 = 103;
 
+/// What a batch costs beside the model: taking it, sharing its outputs out, waking its callers.
+const AROUND: Ticks = 5 * crate::clock::MICROS;
+
 /// What was taken off a queue.
 #[derive(Debug)]
 pub struct Taken<T> {
@@ -102,7 +105,7 @@ fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack
         if index > 0 && (rows > max_batch || cost.bound(rows) > slack) {
             break;
         }
-        let this = cost.typical(rows).max(1);
+        let this = cost.typical(rows) + AROUND;
         // rows / this > best_rows / best_cost · 1.03, without division.
         let gain = rows as u128 * best_cost as u128 * 100;
         if index == 0 || gain >= best_rows as u128 * this as u128 * WORTH_PERCENT {
@@ -150,6 +153,12 @@ mod tests {
         let mut q = queue(&[(MILLIS, 1); 40]);
         let taken = take_all(&mut q, &table(100_000, 100), 0);
         assert_eq!((taken.batch.len(), taken.rows, q.len()), (40, 40, 0));
+    }
+
+    #[test]
+    fn a_model_that_costs_nothing_is_batched_all_the_same() {
+        let mut q = queue(&[(MILLIS, 1); 40]);
+        assert!(take_all(&mut q, &table(0, 50), 0).rows > 30);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The server: loads the repository, opens the doors, serves until told to stop, drains.
 
 mod call;
+mod coalesced;
 mod connection;
 mod health;
 mod http;
@@ -303,7 +304,7 @@ async fn accept_loop(server: Arc<Server>, listener: TcpListener, io: Vec<Handle>
                 return;
             };
             if stream.set_nodelay(true).is_ok() {
-                connection::serve(server, stream, port, draining).await;
+                connection::serve(server, coalesced::Coalesced(stream), port, draining).await;
             }
         });
     }
