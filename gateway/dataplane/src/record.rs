@@ -21,14 +21,16 @@ pub enum Outcome {
     Invalid,
     /// The message was larger than allowed.
     TooLarge,
-    /// No such model or version, or it is not loaded.
+    /// No such model or version.
     NoModel,
+    /// The model is not loaded, or the server stops.
+    Unavailable,
     /// The engine failed the batch.
     Failed,
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 10] = [
+    pub const ALL: [Outcome; 11] = [
         Self::Answered,
         Self::Late,
         Self::ShedQueueFull,
@@ -38,6 +40,7 @@ impl Outcome {
         Self::Invalid,
         Self::TooLarge,
         Self::NoModel,
+        Self::Unavailable,
         Self::Failed,
     ];
 
@@ -53,6 +56,7 @@ impl Outcome {
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
             Self::NoModel => "no_model",
+            Self::Unavailable => "unavailable",
             Self::Failed => "failed",
         }
     }

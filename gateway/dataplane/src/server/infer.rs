@@ -69,7 +69,10 @@ async fn answer(
     {
         Ok(model) => Arc::clone(model),
         Err(status) => {
-            record.outcome = Outcome::NoModel;
+            record.outcome = match status.code {
+                Code::Unavailable => Outcome::Unavailable,
+                _ => Outcome::NoModel,
+            };
             return refuse(status);
         }
     };
@@ -210,7 +213,10 @@ fn outcome(
         }
         Reply::Closed => {
             let text = "the server is shutting down";
-            (Outcome::Failed, Err(Status::new(Code::Unavailable, text)))
+            (
+                Outcome::Unavailable,
+                Err(Status::new(Code::Unavailable, text)),
+            )
         }
     }
 }
