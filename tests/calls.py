@@ -1,11 +1,15 @@
 """Calls that tests make: requests, outcomes, counters."""
 
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 from urllib.request import urlopen
 
 import grpc
+import h2.connection
+import h2.events
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +51,37 @@ def floats(answer: Any, output: int = 0) -> Array:
     """One output as float32 of its shape."""
     raw = np.frombuffer(answer.raw_output_contents[output], np.float32)
     return raw.reshape(answer.outputs[output].shape)
+
+
+def raw_call(server: Contender, message: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
+    """One ModelInfer written by hand, with headers that no gRPC client would send.
+
+    Without a message the request's body never ends. Returns the gRPC status and sentence.
+    """
+    connection = h2.connection.H2Connection()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
+        connection.initiate_connection()
+        path = "/inference.GRPCInferenceService/ModelInfer"
+        head = {":method": "POST", ":scheme": "http", ":authority": "x", ":path": path}
+        head |= {"content-type": "application/grpc", "te": "trailers"} | headers
+        connection.send_headers(1, list(head.items()))
+        if message is not None:
+            body = b"\0" + len(message).to_bytes(4, "big") + message
+            connection.send_data(1, body, end_stream=True)
+        s.sendall(connection.data_to_send())
+        told: dict[str, str] = {}
+        while data := s.recv(65536):
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+                    told |= {_text(k): _text(v) for k, v in event.headers}
+                if isinstance(event, h2.events.StreamEnded):
+                    return int(told["grpc-status"]), unquote(told.get("grpc-message", ""))
+            s.sendall(connection.data_to_send())
+    raise AssertionError(f"the call did not end: {told}")
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def status(server: Contender) -> dict[str, Any]:

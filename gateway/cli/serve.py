@@ -1,6 +1,7 @@
 """`sluicegate serve`: run the server."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +78,8 @@ def serve(
         if as_json:
             emit(told)
 
+    # The data plane handles SIGINT itself; Python's own handler would add a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     use_onnxruntime()
     try:
         cut = _native.serve(config, overrides, ready)

@@ -12,7 +12,7 @@ import pytest
 
 from bench import models
 from bench.servers import Contender
-from tests.calls import Client, model_status, request, rows_run
+from tests.calls import Client, model_status, raw_call, request, rows_run
 
 CODE = grpc.StatusCode
 ROW = models.rows(1)
@@ -26,6 +26,15 @@ def _eventually(check: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def _queued(server: Contender) -> int:
+    return int(model_status(server, "slow")["queued_requests"])
+
+
+def _pending(server: Contender) -> int:
+    """Calls of the slow model that wait or run."""
+    return int(model_status(server, "slow")["pending_requests"])
 
 
 def _counts(server: Contender) -> dict[str, int]:
@@ -81,13 +90,14 @@ def test_a_cancelled_call_leaves_the_queue_and_is_not_computed(
     cancelled = _counts(server)["cancelled"]
     before = rows_run(server, "slow")
     first = client.stub.ModelInfer.future(request("slow", models.rows(8)), timeout=30)
-    assert _eventually(lambda: rows_run(server, "slow") > before or not first.done())
+    # It is on the lane once it has arrived and is no longer queued.
+    assert _eventually(lambda: _pending(server) == 1 and _queued(server) == 0)
     calls = [client.stub.ModelInfer.future(request("slow", ROW), timeout=30) for _ in range(5)]
-    assert _eventually(lambda: model_status(server, "slow")["queued_requests"] == 5)
+    assert _eventually(lambda: _queued(server) == 5)
     for call in calls:
         call.cancel()
     assert _eventually(lambda: _counts(server)["cancelled"] == cancelled + 5)
-    assert model_status(server, "slow")["queued_requests"] == 0
+    assert _queued(server) == 0
     assert first.result() is not None
     assert rows_run(server, "slow") == before + 8
 
@@ -103,7 +113,7 @@ def test_the_earliest_deadline_is_served_first(client: Client, server: Contender
         return call
 
     calls = [send("holds the lane", 10, 20_000_000)]
-    assert _eventually(lambda: model_status(server, "slow")["queued_requests"] == 0)
+    assert _eventually(lambda: _pending(server) == 1 and _queued(server) == 0)
     for name, timeout_us in (("third", 9_000_000), ("second", 6_000_000), ("first", 3_000_000)):
         calls.append(send(name, 1, timeout_us))
     for call in calls:
@@ -112,9 +122,31 @@ def test_the_earliest_deadline_is_served_first(client: Client, server: Contender
     assert finished == ["holds the lane", "first", "second", "third"]
 
 
-@pytest.mark.parametrize("seconds", [0.000_001, 0.002])
-def test_a_client_that_gives_up_at_once_gets_deadline_exceeded(
-    client: Client, seconds: float
+def test_a_call_that_ends_itself_at_its_deadline_is_not_counted_as_cancelled(
+    client: Client, server: Contender
 ) -> None:
-    code, _ = client.refusal(request("slow", ROW), timeout=seconds)
-    assert code in (CODE.DEADLINE_EXCEEDED, CODE.RESOURCE_EXHAUSTED)
+    """gRPC clients reset the stream at their deadline: that is lateness, not a change of mind."""
+    before = _counts(server)
+    calls = [client.stub.ModelInfer.future(request("slow", ROW), timeout=0.1) for _ in range(20)]
+    codes = [call.code() for call in calls]
+    assert set(codes) <= {CODE.OK, CODE.RESOURCE_EXHAUSTED, CODE.DEADLINE_EXCEEDED}
+    assert _eventually(lambda: sum(_counts(server).values()) == sum(before.values()) + 20)
+    assert _counts(server)["cancelled"] == before["cancelled"]
+
+
+@pytest.mark.parametrize("header", ["", "5", "5x", "-1m", "123456789m", "1.5S"])
+def test_a_malformed_grpc_timeout_is_refused(server: Contender, header: str) -> None:
+    message = request("echo", ROW).SerializeToString()
+    status, sentence = raw_call(server, message, {"grpc-timeout": header})
+    assert (status, "expected up to 8 digits" in sentence) == (3, True)
+
+
+def test_a_time_out_of_nothing_is_a_deadline_exceeded(server: Contender) -> None:
+    message = request("echo", ROW).SerializeToString()
+    status, sentence = raw_call(server, message, {"grpc-timeout": "0m"})
+    assert status == 4, sentence
+
+
+def test_a_message_that_never_comes_ends_with_its_deadline(server: Contender) -> None:
+    status, sentence = raw_call(server, None, {"grpc-timeout": "50m"})
+    assert (status, "did not arrive in time" in sentence) == (4, True)

@@ -118,7 +118,7 @@ def test_settings_of_a_model_are_used(tmp_path: Path, serve: Serve) -> None:
 
 def test_a_full_queue_sheds(tmp_path: Path, serve: Serve) -> None:
     models.pack_delay(tmp_path, "slow", 0, 50_000)
-    config = "[model.slow]\nqueue_rows = 2\nobjective_ms = 60000\n"
+    config = "[model.slow]\nmax_batch = 2\nqueue_rows = 2\nobjective_ms = 60000\n"
     server = serve(tmp_path, config=config)
     client = _client(server)
     calls = [client.stub.ModelInfer.future(request("slow", models.rows(1))) for _ in range(12)]
@@ -156,7 +156,8 @@ def test_a_start_that_cannot_be_has_its_exit_code_and_a_sentence(
     places = {"good": repository, "empty": tmp_path / "empty", "config": tmp_path / "c.toml"}
     places["empty"].mkdir()
     places["config"].write_text(config)
-    done = _run("serve", "--json", *(a.format(**places) for a in arguments))
+    doors = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    done = _run("serve", "--json", *doors, *(a.format(**places) for a in arguments))
     assert done.returncode == code, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["exit_code"] == code

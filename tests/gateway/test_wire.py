@@ -126,7 +126,7 @@ BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
     "unknown version": ({"model_version": "9"}, CODE.NOT_FOUND, "no version '9'"),
     "wrong name": ({"name": "x"}, CODE.INVALID_ARGUMENT, "no input 'x'"),
     "wrong type": ({"datatype": "FP64"}, CODE.INVALID_ARGUMENT, "sent as 'FP64'"),
-    "wrong rank": ({"shape": [64]}, CODE.INVALID_ARGUMENT, "takes [-1, 32]"),
+    "wrong rank": ({"shape": [64]}, CODE.INVALID_ARGUMENT, "1 dimensions"),
     "wrong shape": ({"shape": [2, 31]}, CODE.INVALID_ARGUMENT, "takes [-1, 32]"),
     "negative shape": ({"shape": [-2, 32]}, CODE.INVALID_ARGUMENT, "shape [-2, 32]"),
     "empty batch": ({"shape": [0, 32], "raw": [b""]}, CODE.INVALID_ARGUMENT, "has no rows"),
@@ -152,15 +152,17 @@ BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
 def test_bad_input_gets_a_sentence_and_its_neighbours_are_answered(
     client: Client, case: str
 ) -> None:
+    """The neighbours go to the model that the bad request is meant for."""
     changes, code, sentence = BAD[case]
     x = models.rows(20)
-    before = [client.stub.ModelInfer.future(request("echo", r[None]), timeout=10) for r in x]
+    expected = client.infer(request("tabular", x))
+    before = [client.stub.ModelInfer.future(request("tabular", r[None]), timeout=10) for r in x]
     got_code, got_sentence = client.refusal(_bad(**changes))
-    after = [client.stub.ModelInfer.future(request("echo", r[None]), timeout=10) for r in x]
+    after = [client.stub.ModelInfer.future(request("tabular", r[None]), timeout=10) for r in x]
     assert (got_code, sentence in got_sentence) == (code, True), got_sentence
-    for row, first, second in zip(x, before, after, strict=True):
-        np.testing.assert_array_equal(floats(first.result())[0], row)
-        np.testing.assert_array_equal(floats(second.result())[0], row)
+    for score, first, second in zip(expected, before, after, strict=True):
+        np.testing.assert_allclose(floats(first.result())[0], score, rtol=1e-5)
+        np.testing.assert_allclose(floats(second.result())[0], score, rtol=1e-5)
 
 
 def test_contents_and_raw_together_are_refused(client: Client) -> None:
@@ -194,6 +196,24 @@ def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(client: 
     assert refused.code() == CODE.RESOURCE_EXHAUSTED
     assert "larger than 4194304 bytes" in refused.details()
     assert client.infer(request("tabular", models.rows(1))).shape == (1, 1)
+
+
+def test_millions_of_empty_entries_are_refused_before_they_take_memory(client: Client) -> None:
+    refused = _raw_call(client, INFER, b"\x2a\x00" * (2 << 20))
+    assert refused.code() == CODE.INVALID_ARGUMENT
+    assert "more than 1024" in refused.details()
+
+
+def test_an_output_asked_for_twice_is_refused(client: Client) -> None:
+    greedy = request("echo", models.rows(1))
+    for _ in range(2):
+        greedy.outputs.add(name="score")
+    assert client.refusal(greedy)[1] == "output 'score' is asked for twice"
+
+
+def test_a_sentence_that_quotes_the_caller_is_cut(client: Client) -> None:
+    code, sentence = client.refusal(_bad(name="x" * 100_000))
+    assert (code, len(sentence) < 1_100) == (CODE.INVALID_ARGUMENT, True)
 
 
 def test_a_compressed_message_and_an_unknown_method_are_unimplemented(client: Client) -> None:

@@ -121,7 +121,22 @@ impl Config {
                 self.io_spin_us
             ));
         }
+        if self.drain_seconds > 3_600 {
+            return Err(format!(
+                "drain_seconds is {}, it must be at most 3600",
+                self.drain_seconds
+            ));
+        }
         for (name, settings) in &self.model {
+            if settings.wait_us > 1_000_000 {
+                let wait = settings.wait_us;
+                return Err(format!(
+                    "[model.{name}] wait_us is {wait}, it must be at most 1000000"
+                ));
+            }
+            if settings.queue_rows < settings.max_batch {
+                return Err(format!("[model.{name}] queue_rows is less than max_batch"));
+            }
             let values = [
                 ("max_batch", settings.max_batch, 4_096),
                 ("queue_rows", settings.queue_rows, 1 << 24),

@@ -55,11 +55,11 @@ fn serve(
     let config = Config::with_overrides(&text, overrides).map_err(named)?;
     let running = py.detach(|| start(config)).map_err(to_py)?;
     on_ready.call1(py, (running.describe().to_string(),))?;
-    py.detach(|| {
-        running.wait_for_signal()?;
-        Ok::<_, std::io::Error>(running.drain())
-    })
-    .map_err(PyErr::from)
+    let cut = py.detach(|| {
+        running.wait_for_signal();
+        running.drain()
+    });
+    Ok(cut)
 }
 
 /// Checks every byte of a model directory; with `load`, also loads, warms and probes it. JSON.

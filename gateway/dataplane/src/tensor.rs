@@ -56,6 +56,10 @@ impl DataType {
         }
     }
 
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {

@@ -14,6 +14,9 @@ use crate::sched::cost::{CostTable, bucket_sizes};
 const WARM_RUNS: usize = 10;
 const WARM_BUDGET: crate::clock::Ticks = 150 * crate::clock::MILLIS;
 
+/// Bytes of one lane's inputs and outputs.
+const BUFFER_LIMIT: usize = 1 << 30;
+
 /// A model ready to be given to the lanes.
 pub struct Loaded {
     pub verified: VerifiedModel,
@@ -44,6 +47,20 @@ pub struct LoadReport {
 pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String> {
     let started = now();
     let verified = verify(path)?;
+    let specs = verified
+        .contract
+        .inputs
+        .iter()
+        .chain(&verified.contract.outputs);
+    let bytes = specs
+        .map(|s| s.row_bytes().saturating_mul(max_rows))
+        .fold(0, usize::saturating_add);
+    if bytes > BUFFER_LIMIT {
+        return Err(format!(
+            "{max_rows} rows of this model take {} MiB of buffers; set a smaller max_batch",
+            bytes >> 20
+        ));
+    }
     let mut open = Vec::with_capacity(lanes.max(1));
     for _ in 0..lanes.max(1) {
         let lane = engine::open(&verified, max_rows).map_err(|e| e.message().to_owned())?;

@@ -59,7 +59,13 @@ fn folders(root: &Path) -> Result<Vec<(String, PathBuf)>, String> {
             .to_str()
             .ok_or_else(|| format!("{name:?}: the name is not UTF-8"))?;
         let kind = entry.file_type().map_err(|e| format!("{name}: {e}"))?;
-        if kind.is_dir() && !name.starts_with('.') {
+        if name.starts_with('.') {
+            continue;
+        }
+        if kind.is_symlink() {
+            return Err(format!("'{}' is a symbolic link", entry.path().display()));
+        }
+        if kind.is_dir() {
             found.push((name.to_owned(), entry.path()));
         }
     }
@@ -95,6 +101,14 @@ mod tests {
             .map(|v| (v.name.as_str(), v.version))
             .collect();
         assert_eq!(names, [("a", 1), ("b", 10)]);
+    }
+
+    #[test]
+    fn a_link_is_refused_and_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/1")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("a/1"), dir.path().join("a/2")).unwrap();
+        assert!(scan(dir.path()).unwrap_err().contains("symbolic link"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::cost::CostTable;
 use super::queue::EdfQueue;
-use crate::clock::{SECONDS, Ticks};
+use crate::clock::Ticks;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Refusal {
     QueueFull,
     /// By the cost table, the answer would come after the deadline.
     CannotMeet,
+    /// The deadline had passed on arrival.
+    Passed,
 }
 
 /// What the lanes look like to a request that arrives.
@@ -33,10 +35,6 @@ pub struct Limits {
     pub queue_rows: usize,
 }
 
-/// A model that has not run for this long lets a request in although the table says no: a table
-/// that refuses everything would otherwise never see that the machine has recovered.
-const RETRY_AFTER: Ticks = SECONDS;
-
 /// Decides on a request of `rows` rows due at `deadline`.
 ///
 /// The test is now + rest of the running batches + work due earlier + own cost + margin
@@ -54,14 +52,14 @@ pub fn admit<T>(
         return Err(Refusal::QueueFull);
     }
     if deadline <= load.now {
-        return Err(Refusal::CannotMeet);
+        return Err(Refusal::Passed);
     }
     let slack = deadline - load.now;
     let idle = queue.is_empty() && load.busy == 0 && load.others == 0;
     let own = if idle {
         cost.least(rows)
     } else {
-        cost.bound(rows)
+        cost.promise(rows, load.now)
     };
     let fixed = load.busy.saturating_add(own).saturating_add(load.margin);
     let lanes = load.lanes.max(1) as u64;
@@ -75,7 +73,7 @@ pub fn admit<T>(
     if fits(queue.rows()) || fits(queue.rows_until(deadline)) {
         return Ok(());
     }
-    if idle && load.now.saturating_sub(cost.last_sample()) > RETRY_AFTER {
+    if idle && cost.is_stale(rows, load.now) {
         return Ok(());
     }
     Err(Refusal::CannotMeet)
@@ -85,7 +83,7 @@ pub fn admit<T>(
 mod tests {
     use super::super::queue::Ticket;
     use super::*;
-    use crate::clock::MILLIS;
+    use crate::clock::{MILLIS, SECONDS};
 
     const LIMITS: Limits = Limits {
         max_batch: 8,
@@ -162,7 +160,7 @@ mod tests {
             1,
             100 * MILLIS,
         );
-        assert_eq!(verdict, Err(Refusal::CannotMeet));
+        assert_eq!(verdict, Err(Refusal::Passed));
     }
 
     #[test]
@@ -174,7 +172,7 @@ mod tests {
             admit(&queued(0, 0), &cost, LIMITS, load, 1, due(load)),
             Err(Refusal::CannotMeet)
         );
-        load.now += RETRY_AFTER + 1;
+        load.now += SECONDS + 1;
         assert_eq!(
             admit(&queued(0, 0), &cost, LIMITS, load, 1, due(load)),
             Ok(())

@@ -43,8 +43,12 @@ pub fn take<T>(
         return taken;
     };
     let slack = head.deadline.saturating_sub(now).saturating_sub(margin);
-    let count = best_prefix(queue, cost, max_batch, slack);
-    while taken.batch.len() < count {
+    let wanted = best_prefix(queue, cost, max_batch, slack);
+    // In rows, not requests: one whose caller has gone makes room for nobody.
+    while let Some((_, next)) = queue.head() {
+        if !taken.batch.is_empty() && taken.rows + next.rows > wanted {
+            break;
+        }
         let Some((ticket, waiting)) = queue.pop() else {
             break;
         };
@@ -54,12 +58,6 @@ pub fn take<T>(
         }
         taken.rows += waiting.rows;
         taken.batch.push((ticket, waiting));
-        if queue
-            .head()
-            .is_some_and(|(_, next)| taken.rows + next.rows > max_batch)
-        {
-            break;
-        }
     }
     taken
 }
@@ -78,11 +76,11 @@ fn drop_hopeless<T>(
         let own = if alone {
             cost.least(head.rows)
         } else {
-            cost.bound(head.rows)
+            cost.promise(head.rows, now)
         };
         let finish = now.saturating_add(own).saturating_add(margin);
         // Nothing measured lately: let it run, so that the table learns.
-        let stale = alone && now.saturating_sub(cost.last_sample()) > crate::clock::SECONDS;
+        let stale = alone && cost.is_stale(head.rows, now);
         let hopeless = ticket.deadline <= now || (finish > ticket.deadline && !stale);
         if !hopeless && !gone(&head.job) {
             return;
@@ -91,28 +89,35 @@ fn drop_hopeless<T>(
     }
 }
 
-/// How many requests from the head to run together: the smallest batch whose rows per second no
+/// How many rows from the head to run together: the smallest batch whose rows per second no
 /// larger one beats by more than `WORTH_PERCENT`, among those that end within `slack`.
 ///
 /// With a fixed cost per batch this takes nearly all that waits; where a row costs the same in
 /// any company (a large encoder on a CPU) it runs them one by one, so that the first caller does
 /// not wait for the last.
 fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack: Ticks) -> usize {
-    let (mut best, mut best_rows, mut best_cost) = (1, 0usize, 0u64);
+    let (mut best_rows, mut best_cost) = (0usize, 0u64);
     let mut rows = 0;
+    let mut trying = None;
     for (index, (_, more)) in queue.iter().enumerate() {
         rows += more;
         if index > 0 && (rows > max_batch || cost.bound(rows) > slack) {
+            break;
+        }
+        // One size that has never run at a time, so that a slow model is found out in steps.
+        if let Some(unknown) = cost.unknown(rows)
+            && *trying.get_or_insert(unknown) != unknown
+        {
             break;
         }
         let this = cost.typical(rows) + AROUND;
         // rows / this > best_rows / best_cost · 1.03, without division.
         let gain = rows as u128 * best_cost as u128 * 100;
         if index == 0 || gain >= best_rows as u128 * this as u128 * WORTH_PERCENT {
-            (best, best_rows, best_cost) = (index + 1, rows, this);
+            (best_rows, best_cost) = (rows, this);
         }
     }
-    best
+    best_rows
 }
 
 #[cfg(test)]
@@ -197,6 +202,36 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_request_makes_room_for_nobody_beyond_the_limit() {
+        let mut q = queue(&[(MILLIS, 60), (MILLIS, 2), (MILLIS, 10)]);
+        let ticket = Ticket {
+            deadline: MILLIS,
+            sequence: 1,
+        };
+        q.remove(&ticket);
+        q.push(ticket, 2, true);
+        assert_eq!(take_all(&mut q, &table(1000, 1), 0).rows, 60);
+    }
+
+    #[test]
+    fn a_model_of_which_only_one_row_was_measured_learns_to_batch() {
+        let mut cost = CostTable::new(64);
+        cost.record(1, 20 * MILLIS, 0);
+        let mut largest = 1;
+        for round in 1..20 {
+            let now = round * 100 * MILLIS;
+            let mut q = queue(&[(now + 2_000 * MILLIS, 1); 64]);
+            let rows = take_all(&mut q, &cost, now).rows;
+            largest = largest.max(rows);
+            cost.record(rows, 20 * MILLIS, now);
+        }
+        assert!(
+            largest > 32,
+            "{largest} rows at most, though a batch costs the same as a row"
+        );
+    }
+
+    #[test]
     fn a_request_that_fills_the_batch_runs_alone() {
         let mut q = queue(&[(MILLIS, 64), (MILLIS, 1)]);
         assert_eq!(take_all(&mut q, &table(1000, 1), 0).rows, 64);
@@ -206,13 +241,16 @@ mod tests {
     proptest! {
         #[test]
         fn every_request_leaves_exactly_once_in_order_and_within_the_limits(
-            entries in prop::collection::vec((0u64..40, 1usize..20), 1..60),
+            entries in prop::collection::vec((0u64..40, 1usize..20, prop::bool::weighted(0.2)), 1..60),
             per_batch in 0u64..2_000_000,
             per_row in 0u64..500_000,
         ) {
-            let entries: Vec<_> = entries.iter().map(|&(d, r)| (d * MILLIS / 4, r)).collect();
             let cost = table(per_batch, per_row);
-            let mut q = queue(&entries);
+            let mut q = EdfQueue::default();
+            for (i, &(deadline, rows, gone)) in entries.iter().enumerate() {
+                let ticket = Ticket { deadline: deadline * MILLIS / 4, sequence: i as u64 };
+                q.push(ticket, rows, gone);
+            }
             let mut now = 0;
             let mut seen = 0;
             while !q.is_empty() {
@@ -220,10 +258,11 @@ mod tests {
                 let earliest = taken.batch.iter().map(|(t, _)| t.deadline).min();
                 if let Some(earliest) = earliest {
                     prop_assert!(taken.rows <= 64);
+                    prop_assert!(taken.batch.iter().all(|(_, w)| !w.job), "nobody waits for it");
                     prop_assert!(now + cost.least(taken.rows) <= earliest);
                 }
                 for (t, waiting) in &taken.expired {
-                    prop_assert!(now + cost.bound(waiting.rows) > t.deadline);
+                    prop_assert!(waiting.job || now + cost.bound(waiting.rows) > t.deadline);
                 }
                 let tickets: Vec<_> = taken.batch.iter().map(|(t, _)| *t).collect();
                 prop_assert!(tickets.windows(2).all(|w| w[0] < w[1]));

@@ -7,6 +7,9 @@ use crate::clock::Ticks;
 const KEPT: usize = 64;
 /// The quantiles are recomputed after this many new samples.
 const REFRESH: usize = 8;
+/// A bucket that has not run for this long is no longer believed when it says no: a table that
+/// refuses everything would never see that the machine has recovered.
+const STALE: Ticks = crate::clock::SECONDS;
 
 /// Buckets are exact up to 8 rows, then two an octave (12, 16, 24, 32, …): a batch's cost is at
 /// most a third above the one it is filed under.
@@ -28,6 +31,8 @@ struct Bucket {
     samples: Vec<Ticks>,
     next: usize,
     fresh: usize,
+    /// When it was last measured.
+    at: Ticks,
     least: Ticks,
     typical: Ticks,
     bound: Ticks,
@@ -41,13 +46,15 @@ impl Bucket {
             samples,
             next: 0,
             fresh: 0,
+            at: 0,
             least: 0,
             typical: 0,
             bound: 0,
         }
     }
 
-    fn record(&mut self, cost: Ticks) {
+    fn record(&mut self, cost: Ticks, now: Ticks) {
+        self.at = now;
         if self.samples.len() < KEPT {
             self.samples.push(cost);
         } else {
@@ -100,7 +107,7 @@ impl CostTable {
     /// Files what a batch of `rows` took, under the bucket it fills.
     pub fn record(&mut self, rows: usize, cost: Ticks, now: Ticks) {
         let index = self.index(rows);
-        self.buckets[index].record(cost);
+        self.buckets[index].record(cost, now);
         self.last_sample = now;
     }
 
@@ -111,30 +118,64 @@ impl CostTable {
 
     /// The least that a batch of `rows` took lately, in ns.
     pub fn least(&self, rows: usize) -> Ticks {
-        self.look_up(rows, |b| b.least)
+        self.look_up(rows, |b| b.least).0
     }
 
-    /// The median, in ns.
+    /// The median, in ns. A bucket that has never run is taken to cost what the next smaller one
+    /// does: batching is tried, and then known.
     pub fn typical(&self, rows: usize) -> Ticks {
-        self.look_up(rows, |b| b.typical)
+        self.look_up(rows, |b| b.typical).0
     }
 
-    /// The 95th percentile, in ns: what a promise to a caller is based on.
+    /// The 95th percentile, in ns. A bucket that has never run is taken to cost in proportion to
+    /// its rows, the worst that batching can be.
     pub fn bound(&self, rows: usize) -> Ticks {
-        self.look_up(rows, |b| b.bound)
+        self.in_proportion(rows, |b| b.bound)
     }
 
-    /// Time to work off `rows` queued rows in batches of at most `max_batch`, in ns.
+    fn in_proportion(&self, rows: usize, value: impl Fn(&Bucket) -> Ticks) -> Ticks {
+        let (value, from) = self.look_up(rows, value);
+        let scaled = u128::from(value) * rows as u128 / from.max(1) as u128;
+        if rows > from {
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        } else {
+            value
+        }
+    }
+
+    /// What a promise to a caller is based on, in ns: the bound, or, for a bucket that has not run
+    /// within `STALE`, the least that it may cost, so that one request finds out.
+    pub fn promise(&self, rows: usize, now: Ticks) -> Ticks {
+        if self.is_stale(rows, now) {
+            self.least(rows)
+        } else {
+            self.bound(rows)
+        }
+    }
+
+    /// Whether batches of `rows` have not been measured lately.
+    pub fn is_stale(&self, rows: usize, now: Ticks) -> bool {
+        let bucket = &self.buckets[self.index(rows)];
+        bucket.samples.is_empty() || now.saturating_sub(bucket.at) > STALE
+    }
+
+    /// The bucket of `rows`, if it has never run.
+    pub fn unknown(&self, rows: usize) -> Option<usize> {
+        let index = self.index(rows);
+        self.buckets[index].samples.is_empty().then_some(index)
+    }
+
+    /// Time to work off `rows` queued rows in batches of at most `max_batch`, in ns: medians, and
+    /// for sizes that have never run in proportion to their rows.
     pub fn backlog(&self, rows: usize, max_batch: usize) -> Ticks {
         let max_batch = max_batch.max(1);
-        let full = (rows / max_batch) as u64;
-        let rest = rows % max_batch;
-        let full_cost = if full > 0 {
-            self.typical(max_batch).saturating_mul(full)
-        } else {
-            0
+        let (full, rest) = ((rows / max_batch) as u64, rows % max_batch);
+        let cost = |rows: usize| match rows {
+            0 => 0,
+            rows => self.in_proportion(rows, |b| b.typical),
         };
-        full_cost.saturating_add(if rest > 0 { self.typical(rest) } else { 0 })
+        let full_cost = if full > 0 { cost(max_batch) } else { 0 };
+        full_cost.saturating_mul(full).saturating_add(cost(rest))
     }
 
     pub fn lines(&self) -> Vec<CostLine> {
@@ -155,31 +196,15 @@ impl CostTable {
             .min(self.buckets.len() - 1)
     }
 
-    /// A bucket without samples borrows from its nearest filled neighbour: from a larger one as it
-    /// is, from a smaller one in proportion to the rows. With no sample at all the cost is 0, so
-    /// that the first request is admitted and measured.
-    fn look_up(&self, rows: usize, value: impl Fn(&Bucket) -> Ticks) -> Ticks {
+    /// A value and the rows of the bucket that it was measured at. A bucket without samples
+    /// borrows from the nearest smaller one, else from the nearest larger. With no sample at all
+    /// the cost is 0, so that the first request is admitted and measured.
+    fn look_up(&self, rows: usize, value: impl Fn(&Bucket) -> Ticks) -> (Ticks, usize) {
         let index = self.index(rows);
         let filled = |b: &&Bucket| !b.samples.is_empty();
-        let bucket = &self.buckets[index];
-        let scaled = |b: &Bucket| {
-            (value(b) as u128 * rows as u128 / b.rows as u128).min(u64::MAX as u128) as u64
-        };
-        if filled(&bucket) {
-            return if rows > bucket.rows {
-                scaled(bucket)
-            } else {
-                value(bucket)
-            };
-        }
-        if let Some(larger) = self.buckets[index..].iter().find(filled) {
-            return value(larger);
-        }
-        self.buckets[..index]
-            .iter()
-            .rev()
-            .find(filled)
-            .map_or(0, scaled)
+        let smaller = self.buckets[..=index].iter().rev().find(filled);
+        let found = smaller.or_else(|| self.buckets[index..].iter().find(filled));
+        found.map_or((0, rows), |b| (value(b), b.rows))
     }
 }
 

@@ -10,10 +10,13 @@ use h2::server::SendResponse;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
-use crate::clock::Ticks;
+use crate::clock::{SECONDS, Ticks, instant};
 use crate::wire::framing::{PREFIX, UnaryBody};
 use crate::wire::status::{Code, Status};
 use crate::wire::timeout;
+
+/// The longest that a call's message may take to arrive, in ns.
+const PATIENCE: Ticks = 10 * SECONDS;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -88,8 +91,19 @@ impl Call {
         })
     }
 
-    /// Reads the one message of a unary call, of at most `limit` bytes.
+    /// Reads the one message of a unary call, of at most `limit` bytes, within the caller's own
+    /// time-out and `PATIENCE`: a call whose message never comes must not stay for ever.
     pub async fn message(&mut self, limit: usize) -> Answer {
+        let said = self.timeout().ok().flatten().unwrap_or(PATIENCE);
+        let until = instant(self.arrived.saturating_add(said.min(PATIENCE)));
+        let read = tokio::time::timeout_at(until.into(), self.read(limit)).await;
+        read.unwrap_or_else(|_| {
+            let text = "the call's message did not arrive in time";
+            Answer::Refused(Status::new(Code::DeadlineExceeded, text))
+        })
+    }
+
+    async fn read(&mut self, limit: usize) -> Answer {
         let mut collected = UnaryBody::default();
         while let Some(chunk) = self.body.data().await {
             let Ok(chunk) = chunk else {

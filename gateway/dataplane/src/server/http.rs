@@ -135,6 +135,7 @@ pub fn status(server: &Server) -> Value {
                     "load_ms": model.report.load_ms,
                     "inputs": model.contract.inputs,
                     "outputs": model.contract.outputs,
+                    "pending_requests": model.metrics.pending.get(),
                     "queued_requests": requests,
                     "queued_rows": rows,
                     "requests": Value::Object(outcomes.into_iter().collect()),

@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message;
 use tokio::sync::oneshot;
 
 use super::Server;
@@ -44,6 +43,9 @@ pub async fn infer(server: &Arc<Server>, mut call: Call, port: usize) {
         call.finish(result);
     }
     record.written = now();
+    if record.outcome == Outcome::Answered && record.written > record.deadline {
+        record.outcome = Outcome::Late;
+    }
     match &model {
         Some(model) => model.metrics.write(&record),
         None => server.metrics.without_model(record.outcome),
@@ -58,9 +60,10 @@ async fn answer(
     record: &mut Record,
     found: &mut Option<Arc<Model>>,
 ) -> Ended {
-    let mut request = match ModelInferRequest::decode(message) {
+    let size = message.len();
+    let mut request = match request::decode(message) {
         Ok(request) => request,
-        Err(error) => return refuse(Status::invalid(format!("not a ModelInferRequest: {error}"))),
+        Err(status) => return refuse(status),
     };
     let model = match server
         .table
@@ -84,6 +87,7 @@ async fn answer(
     let id = std::mem::take(&mut request.id);
     let rows = match request::rows(
         request,
+        size,
         &model.contract.inputs,
         &model.contract.outputs,
         model.max_rows,
@@ -116,8 +120,13 @@ async fn answer(
     .await;
     model.metrics.pending.dec();
     let Some(reply) = reply else {
-        server.executor.cancel(model.id, &ticket);
-        record.outcome = Outcome::Cancelled;
+        let was_queued = server.executor.cancel(model.id, &ticket);
+        // Callers end a call at its deadline by themselves: that is our fault, not their will.
+        record.outcome = match (now() >= record.deadline, was_queued) {
+            (false, _) => Outcome::Cancelled,
+            (true, true) => Outcome::ExpiredInQueue,
+            (true, false) => Outcome::Late,
+        };
         return None;
     };
     let (outcome, result) = outcome(
@@ -197,6 +206,13 @@ fn outcome(
             (
                 Outcome::ShedDeadline,
                 Err(Status::new(Code::ResourceExhausted, text)),
+            )
+        }
+        Reply::Refused(Refusal::Passed) => {
+            let text = format!("the deadline of {given:.3} ms had passed on arrival");
+            (
+                Outcome::ShedDeadline,
+                Err(Status::new(Code::DeadlineExceeded, text)),
             )
         }
         Reply::Expired => {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -77,6 +77,8 @@ pub struct Running {
     pub http: SocketAddr,
     io: Vec<IoThread>,
     accept: Runtime,
+    /// One message for each signal to stop.
+    stop: mpsc::Receiver<()>,
 }
 
 struct IoThread {
@@ -89,61 +91,71 @@ struct IoThread {
 pub fn start(config: Config) -> Result<Running, StartError> {
     config.check().map_err(StartError::Usage)?;
     let versions = scan(&config.models).map_err(StartError::Usage)?;
-    // The doors first: a port in use is said before time is spent on models.
-    let grpc = listen(&config.grpc)?;
-    let http = listen(&config.http)?;
-    let ports: Vec<Arc<Port>> = (0..match config.io_model {
+    // Both doors are taken first: a port in use is said before time is spent on models. HTTP
+    // answers while they load; gRPC refuses connections until there is something to call.
+    let grpc = bind(&config.grpc)?;
+    let http = bind(&config.http)?;
+    let door = |e: std::io::Error| StartError::Door(e.to_string());
+    let ports = match config.io_model {
         IoModel::PerThread => config.io_threads,
         IoModel::WorkStealing => 1,
-    })
-        .map(|_| Arc::default())
-        .collect();
-    let executor = Executor::start(config.lanes, ports.clone()).map_err(StartError::Door)?;
-    let metrics = Metrics::default();
-    let table = load_all(&config, latest(versions), &executor, &metrics)?;
+    };
+    let ports: Vec<Arc<Port>> = (0..ports).map(|_| Arc::default()).collect();
     let server = Arc::new(Server {
-        table: ArcSwap::from_pointee(table),
-        executor,
-        metrics,
+        table: ArcSwap::default(),
+        executor: Executor::start(config.lanes, ports.clone()).map_err(StartError::Door)?,
+        metrics: Metrics::default(),
         ports,
         draining: watch::Sender::new(false),
         config,
     });
-    let io = start_io(&server).map_err(|e| StartError::Door(format!("no thread: {e}")))?;
-    let accept = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("accept")
-        .enable_all()
-        .build();
-    let accept = accept.map_err(|e| StartError::Door(format!("no thread: {e}")))?;
-    let address =
-        |l: &std::net::TcpListener| l.local_addr().map_err(|e| StartError::Door(e.to_string()));
-    let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
-    {
-        let _guard = accept.enter();
-        let listener = |l| TcpListener::from_std(l).map_err(|e| StartError::Door(e.to_string()));
-        let (grpc, http) = (listener(grpc)?, listener(http)?);
-        let handles: Vec<Handle> = io.iter().map(|t| t.handle.clone()).collect();
-        accept.spawn(accept_loop(Arc::clone(&server), grpc, handles));
-        accept.spawn(http::serve(Arc::clone(&server), http));
-    }
+    let mut accept = Builder::new_multi_thread();
+    accept.worker_threads(1).thread_name("accept").enable_all();
+    let accept = accept.build().map_err(door)?;
+    let stop = catch_signals(&accept).map_err(door)?;
+    let (http, http_address) = listen(&accept, http).map_err(door)?;
+    accept.spawn(http::serve(Arc::clone(&server), http));
+
+    server
+        .table
+        .store(Arc::new(load_all(&server, latest(versions))?));
+
+    let io = start_io(&server).map_err(door)?;
+    let (grpc, grpc_address) = listen(&accept, grpc).map_err(door)?;
+    let handles: Vec<Handle> = io.iter().map(|t| t.handle.clone()).collect();
+    accept.spawn(accept_loop(Arc::clone(&server), grpc, handles));
     Ok(Running {
         server,
         grpc: grpc_address,
         http: http_address,
         io,
         accept,
+        stop,
     })
 }
 
-fn listen(door: &str) -> Result<std::net::TcpListener, StartError> {
+/// Sends a message for each SIGTERM and SIGINT from here on.
+fn catch_signals(runtime: &Runtime) -> std::io::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel();
+    let _guard = runtime.enter();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut signal, sender) = (signal(kind)?, sender.clone());
+        runtime.spawn(
+            async move { while signal.recv().await.is_some() && sender.send(()).is_ok() {} },
+        );
+    }
+    Ok(receiver)
+}
+
+/// Takes a door without opening it.
+fn bind(door: &str) -> Result<Socket, StartError> {
     let usage = || StartError::Usage(format!("'{door}' is not HOST:PORT"));
     let address = door
         .to_socket_addrs()
         .map_err(|_| usage())?
         .next()
         .ok_or_else(usage)?;
-    let open = || -> std::io::Result<std::net::TcpListener> {
+    let take = || -> std::io::Result<Socket> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -152,18 +164,27 @@ fn listen(door: &str) -> Result<std::net::TcpListener, StartError> {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(1024)?;
-        Ok(socket.into())
+        Ok(socket)
     };
-    open().map_err(|e| StartError::Door(format!("cannot listen on {door}: {e}")))
+    take().map_err(|e| StartError::Door(format!("cannot listen on {door}: {e}")))
 }
 
-fn load_all(
-    config: &Config,
-    versions: Vec<Version>,
-    executor: &Executor,
-    metrics: &Metrics,
-) -> Result<Table, StartError> {
+/// Opens it.
+fn listen(runtime: &Runtime, socket: Socket) -> std::io::Result<(TcpListener, SocketAddr)> {
+    socket.listen(1024)?;
+    let _guard = runtime.enter();
+    let listener = TcpListener::from_std(socket.into())?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn load_all(server: &Server, versions: Vec<Version>) -> Result<Table, StartError> {
+    let Server {
+        config,
+        executor,
+        metrics,
+        ..
+    } = server;
     let mut table = Table::default();
     for version in versions {
         let entry = match load_one(config, &version, executor, metrics) {
@@ -272,6 +293,15 @@ fn start_io(server: &Arc<Server>) -> std::io::Result<Vec<IoThread>> {
     Ok(threads)
 }
 
+/// No delay for small answers; a peer that is gone without a word is noticed within a minute.
+fn set_options(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30));
+    socket.set_tcp_keepalive(&keepalive.with_interval(Duration::from_secs(10)))
+}
+
 /// Ready once the server drains.
 async fn drained(draining: &mut watch::Receiver<bool>) {
     // An error means that the server is gone, which is the same.
@@ -303,7 +333,7 @@ async fn accept_loop(server: Arc<Server>, listener: TcpListener, io: Vec<Handle>
             let Ok(stream) = TcpStream::from_std(stream) else {
                 return;
             };
-            if stream.set_nodelay(true).is_ok() {
+            if set_options(&stream).is_ok() {
                 connection::serve(server, coalesced::Coalesced(stream), port, draining).await;
             }
         });
@@ -319,22 +349,10 @@ impl Running {
         status
     }
 
-    /// Blocks until SIGTERM or SIGINT.
-    pub fn wait_for_signal(&self) -> std::io::Result<()> {
-        let (sender, receiver) = mpsc::channel();
-        {
-            let _guard = self.accept.enter();
-            for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-                let (mut signal, sender) = (signal(kind)?, sender.clone());
-                self.accept.spawn(async move {
-                    signal.recv().await;
-                    let _ = sender.send(());
-                });
-            }
-        }
+    /// Blocks until SIGTERM or SIGINT, also one that came before this call.
+    pub fn wait_for_signal(&self) {
         // An error would mean that every sender is gone: time to stop as well.
-        let _ = receiver.recv();
-        Ok(())
+        let _ = self.stop.recv();
     }
 
     /// Stops accepting, lets calls in flight end (at most `drain_seconds`), ends the threads.

@@ -2,6 +2,8 @@
 //! contract. Every refusal says what was sent and what was expected.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use prost::encoding::{DecodeContext, decode_key, skip_field};
+use prost::{DecodeError, Message};
 
 use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_request::InferInputTensor;
@@ -18,6 +20,31 @@ pub struct Rows {
     pub inputs: Vec<Bytes>,
     /// Indexes of the outputs to answer with; `None` for all.
     pub outputs: Option<Vec<usize>>,
+}
+
+/// Slack that a slice may keep alive beside itself.
+const SMALL: usize = 16 << 10;
+/// Entries that one message may hold of each repeated field: a decoded entry takes up to 150 times
+/// its bytes on the wire, so a small message could otherwise take all memory.
+const MAX_ENTRIES: usize = 1_024;
+
+/// Decodes a message, after a look at how many entries it would take apart.
+pub fn decode(message: Bytes) -> Result<ModelInferRequest, Status> {
+    let broken = |e: DecodeError| Status::invalid(format!("not a ModelInferRequest: {e}"));
+    let mut rest = &message[..];
+    let mut entries = 0;
+    while !rest.is_empty() {
+        let (field, wire_type) = decode_key(&mut rest).map_err(broken)?;
+        skip_field(wire_type, field, &mut rest, DecodeContext::default()).map_err(broken)?;
+        // Inputs, outputs, raw contents and parameters.
+        entries += usize::from((4..=7).contains(&field));
+        if entries > MAX_ENTRIES {
+            return Err(Status::invalid(format!(
+                "the request has more than {MAX_ENTRIES} inputs, outputs and parameters"
+            )));
+        }
+    }
+    ModelInferRequest::decode(message).map_err(broken)
 }
 
 /// The `timeout` parameter in ns.
@@ -41,8 +68,10 @@ pub fn timeout_parameter(request: &ModelInferRequest) -> Result<Option<Ticks>, S
 }
 
 /// Checks a request against the model's tensors and puts its inputs into the contract's order.
+/// `message` is the size of the message that it came in.
 pub fn rows(
     request: ModelInferRequest,
+    message: usize,
     inputs: &[TensorSpec],
     outputs: &[TensorSpec],
     max_rows: usize,
@@ -89,7 +118,19 @@ pub fn rows(
                 rows.unwrap_or(0)
             )));
         }
-        ordered.push(content(tensor, raw.get(index), spec, count)?);
+        ordered.push(content(tensor, raw.get(index), spec, count, message)?);
+    }
+    for (index, output) in request.outputs.iter().enumerate() {
+        if request.outputs[..index]
+            .iter()
+            .any(|o| o.name == output.name)
+        {
+            return Err(Status::invalid(format!(
+                "output '{}' is asked for twice",
+                output.name
+            )));
+        }
+        output_index(&output.name, outputs)?;
     }
     let wanted = match request.outputs.len() {
         0 => None,
@@ -138,7 +179,14 @@ fn check_shape(
             tensor.datatype
         )));
     }
-    let fits = tensor.shape.len() == spec.shape.len() && tensor.shape[1..] == spec.shape[1..];
+    if tensor.shape.len() != spec.shape.len() {
+        return Err(Status::invalid(format!(
+            "input '{name}' has {} dimensions, the model takes {:?} (-1 is the number of rows)",
+            tensor.shape.len(),
+            spec.shape
+        )));
+    }
+    let fits = tensor.shape[1..] == spec.shape[1..];
     if !fits {
         return Err(Status::invalid(format!(
             "input '{name}' has shape {:?}, the model takes {:?} (-1 is the number of rows)",
@@ -165,6 +213,7 @@ fn content(
     raw: Option<&Bytes>,
     spec: &TensorSpec,
     rows: usize,
+    message: usize,
 ) -> Result<Bytes, Status> {
     let name = &spec.name;
     match (raw, &tensor.contents) {
@@ -183,7 +232,18 @@ fn content(
                     spec.datatype.wire_name()
                 )));
             }
-            Ok(raw.clone())
+            if spec.datatype == DataType::Bool && raw.iter().any(|b| *b > 1) {
+                return Err(Status::invalid(format!(
+                    "input '{name}' holds a byte that is neither 0 nor 1"
+                )));
+            }
+            // A small slice must not keep a large message alive in the queue.
+            let wasteful = message > 2 * raw.len() + SMALL;
+            Ok(if wasteful {
+                Bytes::copy_from_slice(raw)
+            } else {
+                raw.clone()
+            })
         }
         (None, Some(contents)) => typed(contents, spec, rows * spec.row_elements()),
     }
@@ -317,7 +377,7 @@ mod tests {
     }
 
     fn read(request: ModelInferRequest) -> Result<Rows, Status> {
-        rows(request, &specs(), &[spec("y", DataType::Fp32, 1)], 4)
+        rows(request, 100, &specs(), &[spec("y", DataType::Fp32, 1)], 4)
     }
 
     #[test]
@@ -373,7 +433,7 @@ mod tests {
             ),
             (
                 |r| r.inputs[1].shape = vec![2],
-                "shape [2], the model takes [-1, 2]",
+                "1 dimensions, the model takes [-1, 2]",
             ),
             (
                 |r| r.inputs[1].shape = vec![2, 3],
@@ -446,6 +506,62 @@ mod tests {
                 .message
                 .contains("no output 'q'; the model gives 'y'")
         );
+    }
+
+    #[test]
+    fn an_output_asked_for_twice_is_refused() {
+        let mut request = good();
+        let y = InferRequestedOutputTensor {
+            name: "y".into(),
+            ..Default::default()
+        };
+        request.outputs = vec![y; 400_000];
+        assert!(
+            read(request)
+                .unwrap_err()
+                .message
+                .contains("'y' is asked for twice")
+        );
+    }
+
+    #[test]
+    fn a_message_of_millions_of_empty_entries_is_refused_before_it_is_taken_apart() {
+        for tag in [0x22u8, 0x2a, 0x32, 0x3a] {
+            let message = Bytes::from([tag, 0].repeat(1 << 21));
+            assert!(
+                decode(message)
+                    .unwrap_err()
+                    .message
+                    .contains("more than 1024")
+            );
+        }
+        let good = good();
+        assert_eq!(decode(good.encode_to_vec().into()).unwrap(), good);
+        assert!(decode(Bytes::from_static(b"\x0a\x7ftoo short")).is_err());
+    }
+
+    #[test]
+    fn a_small_tensor_does_not_keep_a_large_message_alive() {
+        let mut request = good();
+        let raw = request.raw_input_contents[0].clone();
+        let kept = |message, request| {
+            rows(
+                request,
+                message,
+                &specs(),
+                &[spec("y", DataType::Fp32, 1)],
+                4,
+            )
+            .unwrap()
+            .inputs
+        };
+        assert_eq!(kept(1_000, request.clone())[1].as_ptr(), raw.as_ptr());
+        assert_ne!(kept(1 << 20, request.clone())[1].as_ptr(), raw.as_ptr());
+        request.raw_input_contents[0] = Bytes::from_static(&[2, 0]);
+        let flags = [spec("x", DataType::Fp32, 2), spec("k", DataType::Bool, 1)];
+        request.inputs[0].datatype = "BOOL".into();
+        let status = rows(request, 100, &flags, &flags, 4).unwrap_err();
+        assert!(status.message.contains("neither 0 nor 1"), "{status}");
     }
 
     #[test]

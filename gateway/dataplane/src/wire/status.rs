@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Characters of an encoded message.
+const MESSAGE_LIMIT: usize = 1_000;
+
 /// Codes that this server answers with; numbers are gRPC's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -51,10 +54,15 @@ impl Status {
         Self::new(Code::InvalidArgument, message)
     }
 
-    /// The message as a `grpc-message` header: percent-encoded outside printable ASCII.
+    /// The message as a `grpc-message` header: percent-encoded outside printable ASCII, and cut to
+    /// a length that every client's limit on headers takes. Parts of it are the caller's own words.
     pub fn encoded_message(&self) -> String {
-        let mut out = String::with_capacity(self.message.len());
+        let mut out = String::with_capacity(self.message.len().min(MESSAGE_LIMIT) + 3);
         for byte in self.message.bytes() {
+            if out.len() >= MESSAGE_LIMIT {
+                out.push_str("...");
+                break;
+            }
             match byte {
                 b'%' => out.push_str("%25"),
                 0x20..=0x7e => out.push(char::from(byte)),
@@ -79,6 +87,12 @@ mod tests {
     fn a_message_is_percent_encoded_outside_printable_ascii() {
         let status = Status::invalid("100% größer\n");
         assert_eq!(status.encoded_message(), "100%25 gr%C3%B6%C3%9Fer%0A");
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let encoded = Status::invalid("ä".repeat(1 << 20)).encoded_message();
+        assert!(encoded.len() < 1_010 && encoded.ends_with("..."));
     }
 
     #[test]

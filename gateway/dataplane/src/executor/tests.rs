@@ -1,0 +1,274 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::engine::{Buffer, Buffers};
+use crate::metrics::Metrics;
+use crate::sched::cost::CostTable;
+
+/// Doubles its input; fails a batch that holds a 13, panics at a 14, blocks at a 15 until told
+/// to go on.
+struct Doubler(Buffers, std::sync::mpsc::Receiver<()>);
+
+impl Lane for Doubler {
+    fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+        &mut self.0
+    }
+
+    fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
+        let input = self.0.inputs[0].as_bytes()[..rows].to_vec();
+        assert!(!input.contains(&14), "the engine's own panic");
+        if input.contains(&15) {
+            self.1.recv().unwrap();
+        }
+        if input.contains(&13) {
+            return Err(EngineError::Failed("thirteen".into()));
+        }
+        for (out, byte) in self.0.outputs[0].as_bytes_mut().iter_mut().zip(input) {
+            *out = byte * 2;
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "doubler".into()
+    }
+}
+
+const CONTRACT: &str = r#"
+    format = "sluicegate.contract/1"
+    engine = "identity"
+    inputs = [{ name = "x", datatype = "UINT8", shape = [-1, 1] }]
+    outputs = [{ name = "y", datatype = "UINT8", shape = [-1, 1] }]
+"#;
+
+type Gate = std::sync::mpsc::Sender<()>;
+
+fn start() -> (Arc<Executor>, ModelId, Arc<Port>) {
+    let (executor, id, port, _) = start_with_lanes(1);
+    (executor, id, port)
+}
+
+/// An executor with a doubler on each lane, and each lane's gate.
+fn start_with_lanes(lanes: usize) -> (Arc<Executor>, ModelId, Arc<Port>, Vec<Gate>) {
+    let port = Arc::new(Port::default());
+    let executor = Executor::start(lanes, vec![Arc::clone(&port)]).unwrap();
+    let (gates, engines) = (0..lanes)
+        .map(|_| {
+            let (gate, opened) = std::sync::mpsc::channel();
+            let (inputs, outputs) = (vec![Buffer::zeroed(8)], vec![Buffer::zeroed(8)]);
+            let lane: Box<dyn Lane> = Box::new(Doubler(Buffers { inputs, outputs }, opened));
+            (gate, lane)
+        })
+        .unzip();
+    let id = executor.add(NewModel {
+        contract: Contract::parse(CONTRACT).unwrap(),
+        lanes: engines,
+        cost: CostTable::new(8),
+        limits: Limits {
+            max_batch: 8,
+            queue_rows: 1000,
+        },
+        wait: 0,
+        metrics: Metrics::default().model("m", "1", 8),
+    });
+    (executor, id, port, gates)
+}
+
+/// Lets the runtime turn until something is so.
+async fn until(check: impl Fn() -> bool) {
+    while !check() {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn job(executor: &Executor, id: ModelId, bytes: &'static [u8]) -> (Job, oneshot::Receiver<Reply>) {
+    let (reply, answer) = oneshot::channel();
+    let ticket = executor.ticket(now() + 60 * crate::clock::SECONDS);
+    let inputs = vec![Bytes::from_static(bytes)];
+    let job = Job {
+        model: id,
+        rows: bytes.len(),
+        inputs,
+        arrived: now(),
+        ticket,
+        reply,
+        port: 0,
+    };
+    (job, answer)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn rows_of(reply: Reply, rows: usize) -> Vec<u8> {
+    match reply {
+        Reply::Done { outputs, first_row } => {
+            outputs.tensors[0][first_row..first_row + rows].to_vec()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_caller_gets_its_own_rows_back() {
+    let (executor, id, port) = start();
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        let mut answers = Vec::new();
+        for bytes in [&[1u8, 2][..], &[3], &[4, 5, 6], &[7]].repeat(50) {
+            let (job, answer) = job(&executor, id, bytes);
+            port.send(job);
+            answers.push((bytes, answer));
+        }
+        for (bytes, answer) in answers {
+            let expected: Vec<u8> = bytes.iter().map(|b| b * 2).collect();
+            assert_eq!(rows_of(answer.await.unwrap(), bytes.len()), expected);
+        }
+    });
+    executor.close();
+}
+
+#[test]
+fn a_failed_or_panicking_batch_fails_alone() {
+    let (executor, id, port) = start();
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        for (bytes, text) in [(&[13u8][..], "thirteen"), (&[14], "panicked")] {
+            let (bad, answer) = job(&executor, id, bytes);
+            port.send(bad);
+            match answer.await.unwrap() {
+                Reply::Failed(message) => assert!(message.contains(text)),
+                other => panic!("{other:?}"),
+            }
+            let (good, answer) = job(&executor, id, &[5]);
+            port.send(good);
+            assert_eq!(rows_of(answer.await.unwrap(), 1), [10]);
+        }
+    });
+    executor.close();
+}
+
+#[test]
+fn a_cancelled_request_leaves_the_queue_at_once() {
+    let (executor, id, _port) = start();
+    let (waiting, _answer) = job(&executor, id, &[1]);
+    let ticket = waiting.ticket;
+    {
+        let mut state = lock(&executor.state);
+        // The lane is taken, so the request has to wait.
+        state.lanes[0] = LaneState::Busy {
+            until: Ticks::MAX,
+            again: 0,
+        };
+        state.slots[0].queue.push(ticket, 1, waiting);
+    }
+    assert_eq!(executor.waiting(id), (1, 1));
+    assert!(executor.cancel(id, &ticket));
+    assert!(!executor.cancel(id, &ticket), "it has left");
+    assert_eq!(executor.waiting(id), (0, 0));
+    executor.close();
+}
+
+#[test]
+fn a_deadline_that_passes_behind_a_long_batch_is_told_before_the_batch_ends() {
+    let (executor, id, port, gates) = start_with_lanes(1);
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        tokio::spawn(Arc::clone(&executor).reap());
+        let (long, long_answer) = job(&executor, id, &[15]);
+        port.send(long);
+        until(|| !executor.is_idle()).await;
+        let (mut short, short_answer) = job(&executor, id, &[1]);
+        short.ticket = executor.ticket(now() + 5 * MILLIS);
+        port.send(short);
+        // The lane is still blocked when this comes.
+        assert!(matches!(short_answer.await.unwrap(), Reply::Expired));
+        gates[0].send(()).unwrap();
+        assert_eq!(rows_of(long_answer.await.unwrap(), 1), [30]);
+    });
+    executor.close();
+}
+
+#[test]
+fn after_closing_requests_are_turned_away() {
+    let (executor, id, port) = start();
+    executor.close();
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        let (late, answer) = job(&executor, id, &[1]);
+        port.send(late);
+        assert!(matches!(answer.await.unwrap(), Reply::Closed));
+    });
+}
+
+#[test]
+fn one_callers_bad_value_does_not_fail_its_neighbours() {
+    let (executor, id, port, gates) = start_with_lanes(1);
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        let (first, first_answer) = job(&executor, id, &[15]);
+        port.send(first);
+        until(|| !executor.is_idle()).await;
+        // These wait for the lane together, and so share a batch.
+        let (good, good_answer) = job(&executor, id, &[1]);
+        let (bad, bad_answer) = job(&executor, id, &[13]);
+        let (also_good, also_good_answer) = job(&executor, id, &[2, 3]);
+        [good, bad, also_good]
+            .into_iter()
+            .for_each(|job| port.send(job));
+        until(|| executor.waiting(id) == (3, 4)).await;
+        gates[0].send(()).unwrap();
+        assert_eq!(rows_of(first_answer.await.unwrap(), 1), [30]);
+        assert_eq!(rows_of(good_answer.await.unwrap(), 1), [2]);
+        assert!(matches!(bad_answer.await.unwrap(), Reply::Failed(_)));
+        assert_eq!(rows_of(also_good_answer.await.unwrap(), 2), [4, 6]);
+    });
+    executor.close();
+}
+
+#[test]
+fn a_burst_wakes_as_many_lanes_as_it_needs() {
+    let (executor, id, port, gates) = start_with_lanes(3);
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        // Each as large as a batch may be, so that each needs a lane of its own.
+        let burst: Vec<_> = (0..3).map(|_| job(&executor, id, &[15; 8])).collect();
+        let answers: Vec<_> = burst
+            .into_iter()
+            .map(|(job, answer)| {
+                port.send(job);
+                answer
+            })
+            .collect();
+        until(|| lock(&executor.state).free_lane().is_none()).await;
+        gates.iter().for_each(|gate| gate.send(()).unwrap());
+        for answer in answers {
+            assert_eq!(rows_of(answer.await.unwrap(), 8), [30; 8]);
+        }
+    });
+    executor.close();
+}
+
+#[test]
+fn closing_tells_what_is_queued_and_lets_what_runs_end() {
+    let (executor, id, port, gates) = start_with_lanes(1);
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        let (running, running_answer) = job(&executor, id, &[15]);
+        port.send(running);
+        until(|| !executor.is_idle()).await;
+        let (queued, queued_answer) = job(&executor, id, &[1]);
+        port.send(queued);
+        until(|| executor.waiting(id) == (1, 1)).await;
+        let closing = Arc::clone(&executor);
+        let closer = std::thread::spawn(move || closing.close());
+        assert!(matches!(queued_answer.await.unwrap(), Reply::Closed));
+        gates[0].send(()).unwrap();
+        assert_eq!(rows_of(running_answer.await.unwrap(), 1), [30]);
+        closer.join().unwrap();
+    });
+}
