@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Job, MARGIN, ModelId, Reply};
+use super::{Job, ModelId, Reply};
 use crate::clock::Ticks;
 use crate::engine::Lane;
 use crate::metrics::ModelMetrics;
@@ -103,7 +103,6 @@ impl State {
             busy: busy.min().unwrap_or(0),
             others: others.sum(),
             lanes: self.lanes.len(),
-            margin: MARGIN,
         };
         let deadline = job.ticket.deadline;
         admit(
@@ -181,7 +180,7 @@ impl State {
             }
             let max_batch = slot.fixed.limits.max_batch;
             let gone = |job: &Job| job.reply.is_closed();
-            let taken = take(&mut slot.queue, &slot.cost, max_batch, now, MARGIN, gone);
+            let taken = take(&mut slot.queue, &slot.cost, max_batch, now, gone);
             replies.extend(
                 taken
                     .expired
@@ -219,12 +218,12 @@ impl Slot {
         }
         let latest = head
             .deadline
-            .saturating_sub(self.cost.bound(limits.max_batch) + MARGIN);
+            .saturating_sub(self.cost.bound(limits.max_batch));
         arrived.saturating_add(self.fixed.wait).min(latest)
     }
 
     fn is_cheap(&self, limit: Ticks) -> bool {
         let rows = self.queue.rows().min(self.fixed.limits.max_batch);
-        self.cost.last_sample() > 0 && self.cost.bound(rows) <= limit
+        self.cost.last_sample() > 0 && self.cost.typical(rows) <= limit
     }
 }

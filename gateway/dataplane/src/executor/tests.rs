@@ -83,7 +83,7 @@ async fn until(check: impl Fn() -> bool) {
 
 fn job(executor: &Executor, id: ModelId, bytes: &'static [u8]) -> (Job, oneshot::Receiver<Reply>) {
     let (reply, answer) = oneshot::channel();
-    let ticket = executor.ticket(now() + 60 * crate::clock::SECONDS);
+    let ticket = executor.ticket(now(), now() + 60 * SECONDS);
     let inputs = vec![Bytes::from_static(bytes)];
     let job = Job {
         model: id,
@@ -183,7 +183,7 @@ fn a_deadline_that_passes_behind_a_long_batch_is_told_before_the_batch_ends() {
         port.send(long);
         until(|| !executor.is_idle()).await;
         let (mut short, short_answer) = job(&executor, id, &[1]);
-        short.ticket = executor.ticket(now() + 5 * MILLIS);
+        short.ticket = executor.ticket(now(), now() + 5 * MILLIS);
         port.send(short);
         // The lane is still blocked when this comes.
         assert!(matches!(short_answer.await.unwrap(), Reply::Expired));

@@ -11,8 +11,6 @@ pub enum Refusal {
     QueueFull,
     /// By the cost table, the answer would come after the deadline.
     CannotMeet,
-    /// The deadline had passed on arrival.
-    Passed,
 }
 
 /// What the lanes look like to a request that arrives.
@@ -24,8 +22,6 @@ pub struct Load {
     /// Lane time of other models' queued rows that are due before this request, in ns.
     pub others: Ticks,
     pub lanes: usize,
-    /// Time kept for the way back to the caller, in ns.
-    pub margin: Ticks,
 }
 
 /// Limits of one model's queue and batches, in rows.
@@ -35,10 +31,10 @@ pub struct Limits {
     pub queue_rows: usize,
 }
 
-/// Decides on a request of `rows` rows due at `deadline`.
+/// Decides on a request of `rows` rows whose batch must have ended at `deadline`.
 ///
-/// The test is now + rest of the running batches + work due earlier + own cost + margin
-/// against the deadline. A request that finds everything idle is judged by the least cost
+/// The test is now + rest of the running batches + work due earlier + own cost against the time
+/// that it is due. A request that finds everything idle is judged by the least cost
 /// measured, since computing it delays nobody.
 pub fn admit<T>(
     queue: &EdfQueue<T>,
@@ -52,7 +48,7 @@ pub fn admit<T>(
         return Err(Refusal::QueueFull);
     }
     if deadline <= load.now {
-        return Err(Refusal::Passed);
+        return Err(Refusal::CannotMeet);
     }
     let slack = deadline - load.now;
     let idle = queue.is_empty() && load.busy == 0 && load.others == 0;
@@ -61,7 +57,7 @@ pub fn admit<T>(
     } else {
         cost.promise(rows, load.now)
     };
-    let fixed = load.busy.saturating_add(own).saturating_add(load.margin);
+    let fixed = load.busy.saturating_add(own);
     let lanes = load.lanes.max(1) as u64;
     let fits = |ahead: usize| {
         let work = cost
@@ -96,7 +92,6 @@ mod tests {
             busy,
             others: 0,
             lanes: 1,
-            margin: 0,
         }
     }
 
@@ -160,7 +155,7 @@ mod tests {
             1,
             100 * MILLIS,
         );
-        assert_eq!(verdict, Err(Refusal::Passed));
+        assert_eq!(verdict, Err(Refusal::CannotMeet));
     }
 
     #[test]

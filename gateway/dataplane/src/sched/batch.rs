@@ -30,7 +30,6 @@ pub fn take<T>(
     cost: &CostTable,
     max_batch: usize,
     now: Ticks,
-    margin: Ticks,
     gone: impl Fn(&T) -> bool,
 ) -> Taken<T> {
     let mut taken = Taken {
@@ -38,11 +37,11 @@ pub fn take<T>(
         rows: 0,
         expired: Vec::new(),
     };
-    drop_hopeless(queue, cost, now, margin, &gone, &mut taken.expired);
+    drop_hopeless(queue, cost, now, &gone, &mut taken.expired);
     let Some((head, _)) = queue.head() else {
         return taken;
     };
-    let slack = head.deadline.saturating_sub(now).saturating_sub(margin);
+    let slack = head.deadline.saturating_sub(now);
     let wanted = best_prefix(queue, cost, max_batch, slack);
     // In rows, not requests: one whose caller has gone makes room for nobody.
     while let Some((_, next)) = queue.head() {
@@ -67,7 +66,6 @@ fn drop_hopeless<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     now: Ticks,
-    margin: Ticks,
     gone: &impl Fn(&T) -> bool,
     expired: &mut Vec<(Ticket, Waiting<T>)>,
 ) {
@@ -78,7 +76,7 @@ fn drop_hopeless<T>(
         } else {
             cost.promise(head.rows, now)
         };
-        let finish = now.saturating_add(own).saturating_add(margin);
+        let finish = now.saturating_add(own);
         // Nothing measured lately: let it run, so that the table learns.
         let stale = alone && cost.is_stale(head.rows, now);
         let hopeless = ticket.deadline <= now || (finish > ticket.deadline && !stale);
@@ -150,7 +148,7 @@ mod tests {
     }
 
     fn take_all(q: &mut EdfQueue<bool>, cost: &CostTable, now: Ticks) -> Taken<bool> {
-        take(q, cost, 64, now, 0, |gone| *gone)
+        take(q, cost, 64, now, |gone| *gone)
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use crate::clock::Ticks;
 
-/// Samples kept per bucket: enough for a p95, few enough to forget a bad second quickly.
-const KEPT: usize = 64;
+/// Samples kept per bucket: enough for a p99, few enough to forget a bad second quickly.
+const KEPT: usize = 256;
 /// The quantiles are recomputed after this many new samples.
-const REFRESH: usize = 8;
+const REFRESH: usize = 16;
 /// A bucket that has not run for this long is no longer believed when it says no: a table that
 /// refuses everything would never see that the machine has recovered.
 const STALE: Ticks = crate::clock::SECONDS;
@@ -73,7 +73,7 @@ impl Bucket {
         sorted.sort_unstable();
         // Nearest rank.
         let at = |q: usize| sorted[(sorted.len() * q).div_ceil(100).max(1) - 1];
-        (self.least, self.typical, self.bound) = (at(0), at(50), at(95));
+        (self.least, self.typical, self.bound) = (at(0), at(50), at(99));
     }
 }
 
@@ -82,7 +82,7 @@ impl Bucket {
 pub struct CostLine {
     pub rows: usize,
     pub p50_us: f64,
-    pub p95_us: f64,
+    pub p99_us: f64,
 }
 
 /// Bucket → quantiles of the time that one batch takes, in ns.
@@ -127,7 +127,7 @@ impl CostTable {
         self.look_up(rows, |b| b.typical).0
     }
 
-    /// The 95th percentile, in ns. A bucket that has never run is taken to cost in proportion to
+    /// The 99th percentile, in ns. A bucket that has never run is taken to cost in proportion to
     /// its rows, the worst that batching can be.
     pub fn bound(&self, rows: usize) -> Ticks {
         self.in_proportion(rows, |b| b.bound)
@@ -185,7 +185,7 @@ impl CostTable {
             .map(|b| CostLine {
                 rows: b.rows,
                 p50_us: us(b.typical),
-                p95_us: us(b.bound),
+                p99_us: us(b.bound),
             })
             .collect()
     }
@@ -223,20 +223,17 @@ mod tests {
     #[test]
     fn quantiles_follow_the_samples_and_forget_old_ones() {
         let mut table = CostTable::new(8);
-        for cost in 1..=63 {
+        // Refreshed with each of the first 15 samples, then with every 16th.
+        for cost in 1..=15 + 16 * 10 {
             table.record(1, cost, cost);
         }
-        assert_eq!(
-            (table.least(1), table.typical(1), table.bound(1)),
-            (1, 32, 60)
-        );
-        for _ in 0..64 {
+        let quantiles = (table.least(1), table.typical(1), table.bound(1));
+        assert_eq!(quantiles, (1, 88, 174));
+        for _ in 0..KEPT + REFRESH {
             table.record(1, 500, 100);
         }
-        assert_eq!(
-            (table.least(1), table.typical(1), table.bound(1)),
-            (500, 500, 500)
-        );
+        let quantiles = (table.least(1), table.typical(1), table.bound(1));
+        assert_eq!(quantiles, (500, 500, 500));
         assert_eq!(table.last_sample(), 100);
     }
 

@@ -84,6 +84,11 @@ async fn answer(
         Ok(deadline) => deadline,
         Err(status) => return refuse(status),
     };
+    if record.deadline <= now() {
+        record.outcome = Outcome::ShedDeadline;
+        let text = "the deadline had passed on arrival";
+        return refuse(Status::new(Code::DeadlineExceeded, text));
+    }
     let id = std::mem::take(&mut request.id);
     let rows = match request::rows(
         request,
@@ -98,7 +103,7 @@ async fn answer(
     record.rows = rows.rows;
 
     let (reply, mut answer) = oneshot::channel();
-    let ticket = server.executor.ticket(record.deadline);
+    let ticket = server.executor.ticket(record.arrived, record.deadline);
     model.metrics.pending.inc();
     server.ports[port].send(Job {
         model: model.id,
@@ -206,13 +211,6 @@ fn outcome(
             (
                 Outcome::ShedDeadline,
                 Err(Status::new(Code::ResourceExhausted, text)),
-            )
-        }
-        Reply::Refused(Refusal::Passed) => {
-            let text = format!("the deadline of {given:.3} ms had passed on arrival");
-            (
-                Outcome::ShedDeadline,
-                Err(Status::new(Code::DeadlineExceeded, text)),
             )
         }
         Reply::Expired => {
