@@ -1,1 +1,1 @@
-"""Signed promotion of models."""
+"""Signed promotion of models will live here; there is nothing yet."""
