@@ -9,6 +9,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help demo test lint bench build install-check stubs lock clean
 .DEFAULT_GOAL := help
+# A pipe fails if any part of it does.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 
 help:
 	@echo "make demo           fit two specialists on real data, serve, load and compare them"
@@ -23,14 +26,15 @@ help:
 $(VENV)/.deps: requirements/dev.txt
 	@echo "== setting up $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(RUN) pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt | \
+		grep --line-buffered -E 'Downloading|Installing'
 	@touch $@
 
 # The extension module and the load generator; cargo knows what is fresh.
 build: $(VENV)/.deps
 	@echo "== building (some minutes the first time, seconds after)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
-	@$(CARGO) build --release --locked --quiet --package sluicegate-loadgen
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --uv 2>&1 | grep --line-buffered -vE 'Resolved|Audited|warning: The|^ *$$'
+	@$(CARGO) build --release --locked --package sluicegate-loadgen
 
 demo: build
 	@$(RUN) bench.demo
