@@ -26,14 +26,15 @@ help:
 $(VENV)/.deps: requirements/dev.txt
 	@echo "== setting up $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt | \
-		grep --line-buffered -E 'Downloading|Installing'
+	@$(RUN) pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt | \
+		awk '/Downloading|Installing/ { print; fflush() }'
 	@touch $@
 
 # The extension module and the load generator; cargo knows what is fresh.
 build: $(VENV)/.deps
 	@echo "== building (some minutes the first time, seconds after)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --uv 2>&1 | grep --line-buffered -vE 'Resolved|Audited|warning: The|^ *$$'
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --uv 2>&1 | \
+		awk '!/Resolved|Audited/ { print; fflush() }'
 	@$(CARGO) build --release --locked --package sluicegate-loadgen
 
 demo: build
