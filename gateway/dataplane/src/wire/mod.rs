@@ -1,6 +1,7 @@
 //! The edge: gRPC framing and the Open Inference messages. Its types stop here; the rest of the
 //! server sees models, rows and bytes.
 
+mod contents;
 pub mod framing;
 pub mod request;
 pub mod response;
