@@ -56,7 +56,8 @@ def floats(answer: Any, output: int = 0) -> Array:
 def raw_call(server: Contender, message: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
     """One ModelInfer written by hand, with headers that no gRPC client would send.
 
-    Without a message the request's body never ends. Returns the gRPC status and sentence.
+    Without a message the request's body never ends. Returns the gRPC status and sentence; an
+    answer without a gRPC status is a KeyError that notes the HTTP status.
     """
     connection = h2.connection.H2Connection()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
@@ -75,6 +76,10 @@ def raw_call(server: Contender, message: bytes | None, headers: dict[str, str]) 
                 if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
                     told |= {_text(k): _text(v) for k, v in event.headers}
                 if isinstance(event, h2.events.StreamEnded):
+                    if "grpc-status" not in told:
+                        error = KeyError("grpc-status")
+                        error.add_note(f":status {told.get(':status')}")
+                        raise error
                     return int(told["grpc-status"]), unquote(told.get("grpc-message", ""))
             s.sendall(connection.data_to_send())
     raise AssertionError(f"the call did not end: {told}")
