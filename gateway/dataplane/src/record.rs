@@ -66,7 +66,6 @@ impl Outcome {
 #[derive(Debug, Clone, Copy)]
 pub struct Record {
     pub outcome: Outcome,
-    pub rows: usize,
     pub arrived: Ticks,
     pub deadline: Ticks,
     pub started: Ticks,
@@ -80,7 +79,6 @@ impl Record {
         let outcome = Outcome::Invalid;
         Self {
             outcome,
-            rows: 0,
             arrived,
             deadline: Ticks::MAX,
             started: 0,

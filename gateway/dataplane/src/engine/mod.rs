@@ -6,6 +6,7 @@
 
 mod buffer;
 pub mod onnx;
+mod onnx_binding;
 mod onnx_external;
 mod synthetic;
 

@@ -23,10 +23,8 @@ pub struct Loaded {
     /// One an executor lane.
     pub lanes: Vec<Box<dyn Lane>>,
     pub cost: CostTable,
-    /// Rows in one batch at most: 1 if rows depend on their neighbours.
+    /// Rows in one batch and in one request at most: 1 if rows depend on their neighbours.
     pub max_batch: usize,
-    /// Rows in one request at most.
-    pub max_rows: usize,
     pub report: LoadReport,
 }
 
@@ -89,7 +87,6 @@ pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String
         lanes: open,
         cost,
         max_batch,
-        max_rows,
         report,
     })
 }

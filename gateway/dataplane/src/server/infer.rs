@@ -95,12 +95,11 @@ async fn answer(
         size,
         &model.contract.inputs,
         &model.contract.outputs,
-        model.max_rows,
+        model.max_batch,
     ) {
         Ok(rows) => rows,
         Err(status) => return refuse(status),
     };
-    record.rows = rows.rows;
 
     let (reply, mut answer) = oneshot::channel();
     let ticket = server.executor.ticket(record.arrived, record.deadline);

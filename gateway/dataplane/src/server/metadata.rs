@@ -88,7 +88,7 @@ pub fn model_config(server: &Server, message: Bytes) -> Result<Bytes, Status> {
         name: model.name.clone(),
         platform: platform(model).into(),
         backend: model.contract.engine.name().into(),
-        max_batch_size: i32::try_from(model.max_rows).unwrap_or(i32::MAX),
+        max_batch_size: i32::try_from(model.max_batch).unwrap_or(i32::MAX),
         input: model.contract.inputs.iter().map(input).collect(),
         output: model.contract.outputs.iter().map(output).collect(),
         default_model_filename: model.contract.graph.clone().unwrap_or_default(),

@@ -248,7 +248,6 @@ fn load_one(
         contract,
         template,
         max_batch: loaded.max_batch,
-        max_rows: loaded.max_batch,
         objective: settings.objective(),
         metrics: model_metrics,
         report: loaded.report,

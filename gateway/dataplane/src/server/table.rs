@@ -18,9 +18,8 @@ pub struct Model {
     pub version: String,
     pub contract: Contract,
     pub template: Template,
+    /// Rows in one batch and in one request at most.
     pub max_batch: usize,
-    /// Rows in one request at most.
-    pub max_rows: usize,
     pub objective: Ticks,
     pub metrics: Arc<ModelMetrics>,
     pub report: LoadReport,
