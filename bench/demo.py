@@ -170,15 +170,10 @@ def main(
     }
     page = write_report(out / "report.html", results, about=about)
     console.print(f"\nThe same with plots: {_short(page)}")
-    wrong = [r.name for r in results if r.same_decisions < len(fitted_rows(fitted, r.name))]
+    wrong = [r.name for r in results if r.same_decisions < r.offline.rows]
     if wrong:
         console.print(f"[red]error:[/] {', '.join(wrong)}: not every row was decided as offline")
         raise typer.Exit(1)
-
-
-def fitted_rows(fitted: dict[Specialist, Fitted], name: str) -> np.ndarray:
-    """The held-out rows of the specialist called `name`, float32 [m, f]."""
-    return next(model.held_out_x for s, model in fitted.items() if s.name == name)
 
 
 def _short(path: Path) -> str:

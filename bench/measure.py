@@ -2,6 +2,8 @@
 
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -186,9 +188,6 @@ def _lag(report: dict[str, Any]) -> float:
 
 def _bare(model: Path, cores: str) -> dict[str, float]:
     """One-row calls of the bare model, in a process of its own on `cores`."""
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
     code = (
         "import sys; from gateway import _native, runtime; runtime.use_onnxruntime(); "
         "print(_native.bare(sys.argv[1], 1, 2.0))"

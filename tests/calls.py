@@ -2,7 +2,12 @@
 
 import json
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from urllib.request import urlopen
@@ -15,8 +20,10 @@ from numpy.typing import NDArray
 
 from bench.servers import Contender
 from gateway.wire import open_inference_pb2 as pb
+from gateway.wire import open_inference_pb2_grpc as stubs
 
 Array = NDArray[np.float32]
+SLUICEGATE = str(Path(sys.executable).with_name("sluicegate"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,29 @@ def floats(answer: Any, output: int = 0) -> Array:
     """One output as float32 of its shape."""
     raw = np.frombuffer(answer.raw_output_contents[output], np.float32)
     return raw.reshape(answer.outputs[output].shape)
+
+
+def connect(server: Contender) -> Client:
+    """A client of a test's own server."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
+    return Client(channel, stubs.GRPCInferenceServiceStub(channel))
+
+
+def sluicegate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [SLUICEGATE, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def eventually(check: Callable[[], bool]) -> bool:
+    """Whether something becomes true within ten seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def raw_call(server: Contender, message: bytes | None, headers: dict[str, str]) -> tuple[int, str]:

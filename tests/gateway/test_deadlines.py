@@ -3,8 +3,6 @@
 No test measures time: they look at outcomes, at order, and at what was computed.
 """
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -12,20 +10,10 @@ import pytest
 
 from bench import models
 from bench.servers import Contender
-from tests.calls import Client, model_status, raw_call, request, rows_run
+from tests.calls import Client, eventually, model_status, raw_call, request, rows_run
 
 CODE = grpc.StatusCode
 ROW = models.rows(1)
-
-
-def _eventually(check: Callable[[], bool]) -> bool:
-    """Whether something becomes true within ten seconds."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if check():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def _queued(server: Contender) -> int:
@@ -91,12 +79,12 @@ def test_a_cancelled_call_leaves_the_queue_and_is_not_computed(
     before = rows_run(server, "slow")
     first = client.stub.ModelInfer.future(request("slow", models.rows(8)), timeout=30)
     # It is on the lane once it has arrived and is no longer queued.
-    assert _eventually(lambda: _pending(server) == 1 and _queued(server) == 0)
+    assert eventually(lambda: _pending(server) == 1 and _queued(server) == 0)
     calls = [client.stub.ModelInfer.future(request("slow", ROW), timeout=30) for _ in range(5)]
-    assert _eventually(lambda: _queued(server) == 5)
+    assert eventually(lambda: _queued(server) == 5)
     for call in calls:
         call.cancel()
-    assert _eventually(lambda: _counts(server)["cancelled"] == cancelled + 5)
+    assert eventually(lambda: _counts(server)["cancelled"] == cancelled + 5)
     assert _queued(server) == 0
     assert first.result() is not None
     assert rows_run(server, "slow") == before + 8
@@ -113,12 +101,12 @@ def test_the_earliest_deadline_is_served_first(client: Client, server: Contender
         return call
 
     calls = [send("holds the lane", 10, 20_000_000)]
-    assert _eventually(lambda: _pending(server) == 1 and _queued(server) == 0)
+    assert eventually(lambda: _pending(server) == 1 and _queued(server) == 0)
     for name, timeout_us in (("third", 9_000_000), ("second", 6_000_000), ("first", 3_000_000)):
         calls.append(send(name, 1, timeout_us))
     for call in calls:
         call.result()
-    assert _eventually(lambda: len(finished) == 4)
+    assert eventually(lambda: len(finished) == 4)
     assert finished == ["holds the lane", "first", "second", "third"]
 
 
@@ -130,7 +118,7 @@ def test_a_call_that_ends_itself_at_its_deadline_is_not_counted_as_cancelled(
     calls = [client.stub.ModelInfer.future(request("slow", ROW), timeout=0.1) for _ in range(20)]
     codes = [call.code() for call in calls]
     assert set(codes) <= {CODE.OK, CODE.RESOURCE_EXHAUSTED, CODE.DEADLINE_EXCEEDED}
-    assert _eventually(lambda: sum(_counts(server).values()) == sum(before.values()) + 20)
+    assert eventually(lambda: sum(_counts(server).values()) == sum(before.values()) + 20)
     assert _counts(server)["cancelled"] == before["cancelled"]
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -17,16 +15,19 @@ from bench import models
 from bench.servers import Contender, free_port
 from gateway.wire import open_inference_pb2 as pb
 from gateway.wire import open_inference_pb2_grpc as stubs
-from tests.calls import Client, floats, model_status, request, status
+from tests.calls import (
+    Client,
+    connect,
+    eventually,
+    floats,
+    model_status,
+    request,
+    sluicegate,
+    status,
+)
 from tests.conftest import Serve
 
 CODE = grpc.StatusCode
-SLUICEGATE = str(Path(sys.executable).with_name("sluicegate"))
-
-
-def _client(server: Contender) -> Client:
-    channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
-    return Client(channel, stubs.GRPCInferenceServiceStub(channel))
 
 
 def _get(server: Contender, path: str) -> tuple[int, str]:
@@ -35,12 +36,6 @@ def _get(server: Contender, path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SLUICEGATE, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_the_http_door_tells_health_metrics_and_status(server: Contender, client: Client) -> None:
@@ -66,7 +61,7 @@ def test_a_model_with_a_flipped_byte_is_left_out_and_its_neighbour_serves(
     data[len(data) // 2] ^= 1
     bad.write_bytes(data)
     server = serve(tmp_path)
-    client = _client(server)
+    client = connect(server)
     code, sentence = client.refusal(request("bad", models.rows(1)))
     assert code == CODE.UNAVAILABLE
     assert "the file was changed" in sentence
@@ -83,7 +78,7 @@ def test_a_model_with_a_flipped_byte_is_left_out_and_its_neighbour_serves(
 def test_the_newest_version_is_served_and_others_are_named(tmp_path: Path, serve: Serve) -> None:
     models.pack_delay(tmp_path, "m", 0, 1)
     models.pack_delay(tmp_path, "m", 0, 2)
-    client = _client(serve(tmp_path))
+    client = connect(serve(tmp_path))
     answer = client.stub.ModelInfer(request("m", models.rows(1)), timeout=5)
     assert answer.model_version == "2"
     wanted = request("m", models.rows(1), model_version="1")
@@ -95,12 +90,11 @@ def test_sigterm_lets_calls_in_flight_end_and_refuses_new_connections(
 ) -> None:
     models.pack_delay(tmp_path, "slow", 0, 50_000)
     server = serve(tmp_path)
-    client = _client(server)
+    client = connect(server)
     calls = [
         client.stub.ModelInfer.future(request("slow", models.rows(1)), timeout=30) for _ in range(6)
     ]
-    while model_status(server, "slow")["queued_requests"] < 1:
-        pass
+    assert eventually(lambda: model_status(server, "slow")["pending_requests"] == 6)
     os.kill(server.pid, signal.SIGTERM)
     for call in calls:
         assert floats(call.result()).shape == (1, 32)
@@ -112,7 +106,7 @@ def test_sigterm_lets_calls_in_flight_end_and_refuses_new_connections(
 def test_settings_of_a_model_are_used(tmp_path: Path, serve: Serve) -> None:
     models.pack_identity(tmp_path, "echo")
     server = serve(tmp_path, config="[model.echo]\nmax_batch = 4\n")
-    code, sentence = _client(server).refusal(request("echo", models.rows(5)))
+    code, sentence = connect(server).refusal(request("echo", models.rows(5)))
     assert (code, "at most 4" in sentence) == (CODE.INVALID_ARGUMENT, True)
 
 
@@ -120,7 +114,7 @@ def test_a_full_queue_sheds(tmp_path: Path, serve: Serve) -> None:
     models.pack_delay(tmp_path, "slow", 0, 50_000)
     config = "[model.slow]\nmax_batch = 2\nqueue_rows = 2\nobjective_ms = 60000\n"
     server = serve(tmp_path, config=config)
-    client = _client(server)
+    client = connect(server)
     calls = [client.stub.ModelInfer.future(request("slow", models.rows(1))) for _ in range(12)]
     codes = [call.code() for call in calls]
     assert codes.count(CODE.RESOURCE_EXHAUSTED) >= 1
@@ -157,7 +151,7 @@ def test_a_start_that_cannot_be_has_its_exit_code_and_a_sentence(
     places["empty"].mkdir()
     places["config"].write_text(config)
     doors = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
-    done = _run("serve", "--json", *doors, *(a.format(**places) for a in arguments))
+    done = sluicegate("serve", "--json", *doors, *(a.format(**places) for a in arguments))
     assert done.returncode == code, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["exit_code"] == code
@@ -167,15 +161,15 @@ def test_a_start_that_cannot_be_has_its_exit_code_and_a_sentence(
 
 def test_a_port_in_use_is_said_with_exit_code_3(repository: Path, server: Contender) -> None:
     door = f"127.0.0.1:{server.port}"
-    done = _run("serve", "--models", str(repository), "--allow-unsigned", "--grpc", door)
+    done = sluicegate("serve", "--models", str(repository), "--allow-unsigned", "--grpc", door)
     assert done.returncode == 3
     assert f"cannot listen on {door}" in done.stderr
 
 
 def test_status_of_a_running_and_of_an_absent_server(server: Contender) -> None:
-    done = _run("status", "--http", f"127.0.0.1:{server.http_port}", "--json")
+    done = sluicegate("status", "--http", f"127.0.0.1:{server.http_port}", "--json")
     assert done.returncode == 0
     assert {m["name"] for m in json.loads(done.stdout)["models"]} == {"echo", "slow", "tabular"}
-    assert "tabular" in _run("status", "--http", f"127.0.0.1:{server.http_port}").stdout
-    absent = _run("status", "--http", f"127.0.0.1:{free_port()}")
+    assert "tabular" in sluicegate("status", "--http", f"127.0.0.1:{server.http_port}").stdout
+    absent = sluicegate("status", "--http", f"127.0.0.1:{free_port()}")
     assert (absent.returncode, "no server answers" in absent.stderr) == (3, True)

@@ -14,9 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from bench import models
 from gateway import _native
 from gateway.packing import Decision, PackError, pack_contract, pack_graph
-from tests.calls import model_status, request
+from tests.calls import connect, model_status, request, sluicegate
 from tests.conftest import Serve
-from tests.gateway.test_lifecycle import _client, _run
 
 Batch = list[int | str]
 
@@ -48,13 +47,13 @@ def _relu(path: Path, inputs: Batch, outputs: Batch) -> Path:
 def test_a_graph_is_packed_with_nothing_but_a_name(tmp_path: Path) -> None:
     graph = tmp_path / "g.onnx"
     graph.write_bytes(models.perceptron().SerializeToString())
-    done = _run("pack", str(graph), "--name", "m", "--out", str(tmp_path / "r"), "--json")
+    done = sluicegate("pack", str(graph), "--name", "m", "--out", str(tmp_path / "r"), "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["version"], told["new"]) == (1, True)
     contract = (Path(told["path"]) / "contract.toml").read_text()
     assert 'name = "features"' in contract
-    again = _run("pack", str(graph), "--name", "m", "--out", str(tmp_path / "r"), "--json")
+    again = sluicegate("pack", str(graph), "--name", "m", "--out", str(tmp_path / "r"), "--json")
     assert json.loads(again.stdout) == {**told, "new": False}
     assert not list((tmp_path / "r").glob(".pack-*"))
 
@@ -137,10 +136,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_damage_is_named_by_verify_with_exit_code_1(tmp_path: Path, case: str) -> None:
     damage, sentence = DAMAGE[case]
     folder = models.pack_perceptron(tmp_path, "m").path
-    intact = _run("models", "verify", str(tmp_path))
+    intact = sluicegate("models", "verify", str(tmp_path))
     assert intact.returncode == 0
     damage(folder)
-    done = _run("models", "verify", str(tmp_path), "--json")
+    done = sluicegate("models", "verify", str(tmp_path), "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["refused"] == 1
@@ -152,8 +151,8 @@ def test_a_sealed_but_truncated_graph_fails_at_load_with_a_sentence(tmp_path: Pa
     _truncate(folder)
     (folder / "manifest.json").unlink()
     _native.seal(folder)
-    assert _run("models", "verify", str(tmp_path)).returncode == 0, "the bytes are as listed"
-    done = _run("models", "verify", str(tmp_path), "--load")
+    assert sluicegate("models", "verify", str(tmp_path)).returncode == 0, "the bytes are as listed"
+    done = sluicegate("models", "verify", str(tmp_path), "--load")
     assert (done.returncode, "not ONNX" in done.stderr) == (1, True)
 
 
@@ -173,7 +172,7 @@ def test_a_model_whose_rows_depend_on_each_other_is_served_one_row_at_a_time(
     told = model_status(server, "leaky")
     assert "output 'score'" in told["row_dependence"]
     assert told["max_batch"] == 1
-    client, x = _client(server), models.rows(20)
+    client, x = connect(server), models.rows(20)
     calls = [client.stub.ModelInfer.future(request("leaky", r[None]), timeout=10) for r in x]
     for row, call in zip(x, calls, strict=True):
         got = np.frombuffer(call.result().raw_output_contents[0], np.float32)
@@ -191,7 +190,7 @@ def test_a_graph_that_fails_at_run_time_is_refused_at_load(tmp_path: Path, serve
     models.pack_identity(repository, "echo")
     server = serve(repository)
     assert "fails at run time" in model_status(server, "broken")["error"]
-    assert _client(server).infer(request("echo", models.rows(1))).shape == (1, 32)
+    assert connect(server).infer(request("echo", models.rows(1))).shape == (1, 32)
 
 
 def test_a_contract_that_does_not_hold_together_is_not_packed(tmp_path: Path) -> None:
@@ -202,18 +201,18 @@ def test_a_contract_that_does_not_hold_together_is_not_packed(tmp_path: Path) ->
 def test_listing_shows_names_tensors_and_refusals(tmp_path: Path) -> None:
     models.pack_perceptron(tmp_path, "good")
     _flip(models.pack_perceptron(tmp_path, "bad").path)
-    done = _run("models", "list", str(tmp_path), "--json")
+    done = sluicegate("models", "list", str(tmp_path), "--json")
     assert done.returncode == 0
     bad, good = json.loads(done.stdout)["models"]
     assert "changed" in bad["error"]
     assert good["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 32]}]
-    assert _run("models", "list", str(tmp_path / "good" / "1" / "none")).returncode == 2
+    assert sluicegate("models", "list", str(tmp_path / "good" / "1" / "none")).returncode == 2
 
 
 def test_help_reads_like_a_manual_and_every_command_has_json() -> None:
-    assert "Exit codes" in _run("--help").stdout
+    assert "Exit codes" in sluicegate("--help").stdout
     for command in (["serve"], ["pack"], ["status"], ["models", "verify"], ["models", "list"]):
-        shown = _run(*command, "--help")
+        shown = sluicegate(*command, "--help")
         assert (shown.returncode, "--json" in shown.stdout) == (0, True), command
 
 
