@@ -13,6 +13,10 @@ pub enum Outcome {
     ShedQueueFull,
     /// Refused at admission: the deadline could not be met.
     ShedDeadline,
+    /// It was queued and gave way to a request of a higher priority.
+    ShedPriority,
+    /// It brought no deadline, and the queue had stood too long.
+    ShedOverload,
     /// The deadline passed, or could no longer be met, while the request was queued.
     ExpiredInQueue,
     /// The caller went away.
@@ -30,11 +34,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 11] = [
+    pub const ALL: [Outcome; 13] = [
         Self::Answered,
         Self::Late,
         Self::ShedQueueFull,
         Self::ShedDeadline,
+        Self::ShedPriority,
+        Self::ShedOverload,
         Self::ExpiredInQueue,
         Self::Cancelled,
         Self::Invalid,
@@ -44,6 +50,19 @@ impl Outcome {
         Self::Failed,
     ];
 
+    /// Whether a fallback decision may stand in: the model was not at fault, nor the request.
+    pub fn may_fall_back(self) -> bool {
+        matches!(
+            self,
+            Self::Late
+                | Self::ShedQueueFull
+                | Self::ShedDeadline
+                | Self::ShedPriority
+                | Self::ShedOverload
+                | Self::ExpiredInQueue
+        )
+    }
+
     /// The label of this outcome in the metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -51,6 +70,8 @@ impl Outcome {
             Self::Late => "late",
             Self::ShedQueueFull => "shed_queue_full",
             Self::ShedDeadline => "shed_deadline",
+            Self::ShedPriority => "shed_priority",
+            Self::ShedOverload => "shed_overload",
             Self::ExpiredInQueue => "expired_in_queue",
             Self::Cancelled => "cancelled",
             Self::Invalid => "invalid",
@@ -71,6 +92,8 @@ pub struct Record {
     pub started: Ticks,
     pub finished: Ticks,
     pub written: Ticks,
+    /// The fallback decision was answered in the model's place.
+    pub fell_back: bool,
 }
 
 impl Record {
@@ -84,6 +107,7 @@ impl Record {
             started: 0,
             finished: 0,
             written: 0,
+            fell_back: false,
         }
     }
 }

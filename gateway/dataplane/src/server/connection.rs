@@ -7,8 +7,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::call::Call;
-use super::{Server, health, infer, metadata};
+use super::call::{Answer, Call};
+use super::{
+    Caller, Server, Stage, health, infer, metadata, reflection, repository, statistics, stream,
+};
 use crate::clock::now;
 use crate::wire::status::{Code, Status};
 
@@ -23,8 +25,12 @@ const MAX_PENDING_RESETS: usize = 200;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end.
-pub async fn serve<T>(server: Arc<Server>, io: T, port: usize, mut draining: watch::Receiver<bool>)
-where
+pub async fn serve<T>(
+    server: Arc<Server>,
+    io: T,
+    caller: Caller,
+    mut draining: watch::Receiver<Stage>,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let handshake = h2::server::Builder::new()
@@ -39,7 +45,6 @@ where
     let Ok(Ok(mut connection)) = tokio::time::timeout(HANDSHAKE, handshake).await else {
         return;
     };
-    server.metrics.connections.inc();
     let mut announced = false;
     loop {
         let accepted = tokio::select! {
@@ -55,24 +60,39 @@ where
         let Some(Ok((request, respond))) = accepted else {
             break;
         };
-        if let Some((uri, call)) = Call::open(request, respond, now()) {
-            tokio::spawn(dispatch(Arc::clone(&server), uri, call, port));
+        let compat = server.config.compat;
+        if let Some((uri, call)) = Call::open(request, respond, now(), compat) {
+            tokio::spawn(dispatch(Arc::clone(&server), uri, call, caller));
         }
     }
-    server.metrics.connections.dec();
 }
 
-async fn dispatch(server: Arc<Server>, uri: http::Uri, call: Call, port: usize) {
+const INFERENCE: &str = "/inference.GRPCInferenceService/";
+
+async fn dispatch(server: Arc<Server>, uri: http::Uri, mut call: Call, caller: Caller) {
     match uri.path() {
-        "/inference.GRPCInferenceService/ModelInfer" => infer::infer(&server, call, port).await,
+        "/inference.GRPCInferenceService/ModelInfer" => {
+            infer::unary(&server, call, caller.port).await;
+        }
+        "/inference.GRPCInferenceService/ModelStreamInfer" => {
+            stream::serve(&server, call, caller.port).await;
+        }
         "/grpc.health.v1.Health/Watch" => health::watch(&server, call).await,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => {
+            reflection::serve(call, server.config.max_message_bytes).await;
+        }
         path => {
-            let mut call = call;
-            let limit = server.config.max_message_bytes;
-            let result = match call.message(limit).await {
-                super::call::Answer::Message(message) => unary(&server, path, message),
-                super::call::Answer::Refused(status) => Err(status),
-                super::call::Answer::Gone => return,
+            let result = match call.message(server.config.max_message_bytes).await {
+                Answer::Message(message) => match path.strip_prefix(INFERENCE) {
+                    Some("RepositoryModelLoad") => repository::load(&server, caller, message).await,
+                    Some("RepositoryModelUnload") => {
+                        repository::unload(&server, caller, message).await
+                    }
+                    _ => unary(&server, path, message),
+                },
+                Answer::Refused(status) => Err(status),
+                Answer::Gone => return,
             };
             call.finish(result);
         }
@@ -81,14 +101,23 @@ async fn dispatch(server: Arc<Server>, uri: http::Uri, call: Call, port: usize) 
 
 /// The calls that are answered from what is known, without a model.
 fn unary(server: &Server, path: &str, message: Bytes) -> Result<Bytes, Status> {
-    match path.strip_prefix("/inference.GRPCInferenceService/") {
+    match path.strip_prefix(INFERENCE) {
         Some("ServerLive") => Ok(metadata::server_live()),
         Some("ServerReady") => Ok(metadata::server_ready(server)),
-        Some("ServerMetadata") => Ok(metadata::server_metadata()),
+        Some("ServerMetadata") => Ok(metadata::server_metadata(server)),
         Some("ModelReady") => metadata::model_ready(server, message),
         Some("ModelMetadata") => metadata::model_metadata(server, message),
         Some("ModelConfig") => metadata::model_config(server, message),
+        Some("ModelStatistics") => statistics::model_statistics(server, message),
+        Some("RepositoryIndex") => repository::index(server, message),
+        Some("TraceSetting") => metadata::trace_setting(server, message),
+        Some("LogSettings") => metadata::log_settings(message),
+        Some(method) if method.contains("SharedMemory") => Err(Status::new(
+            Code::Unimplemented,
+            format!("{method}: this server uses no shared memory; send tensors in the message"),
+        )),
         _ if path == "/grpc.health.v1.Health/Check" => health::check(server, message),
+        _ if path == "/grpc.health.v1.Health/List" => Ok(health::list(server)),
         _ => Err(Status::new(
             Code::Unimplemented,
             format!("there is no method {path}"),

@@ -1,0 +1,148 @@
+//! The repository calls: what is there, load, unload.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::lifecycle::Command;
+use super::metadata::decode;
+use super::{Caller, Server};
+use crate::config::RepositoryCalls;
+use crate::wire::framing::frame;
+use crate::wire::inference as pb;
+use crate::wire::inference::model_repository_parameter::ParameterChoice;
+use crate::wire::status::{Code, Status};
+
+pub fn index(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+    let request: pb::RepositoryIndexRequest = decode(message, "RepositoryIndexRequest")?;
+    one_repository(&request.repository_name)?;
+    let table = server.table.load();
+    let mut models = Vec::new();
+    for (name, family) in &table.families {
+        for (version, state) in &family.versions {
+            if request.ready && state.index_word() != "READY" {
+                continue;
+            }
+            models.push(pb::repository_index_response::ModelIndex {
+                name: name.clone(),
+                version: version.to_string(),
+                state: state.index_word().into(),
+                reason: state.reason().into(),
+            });
+        }
+    }
+    Ok(frame(&pb::RepositoryIndexResponse { models }))
+}
+
+pub async fn load(server: &Server, caller: Caller, message: Bytes) -> Result<Bytes, Status> {
+    allowed(server, caller)?;
+    let request: pb::RepositoryModelLoadRequest = decode(message, "RepositoryModelLoadRequest")?;
+    one_repository(&request.repository_name)?;
+    let version = version(&request.parameters)?;
+    let name = request.model_name;
+    let ask = |done| Command::Load {
+        name,
+        version,
+        done,
+    };
+    server.lifecycle.ask(ask).await?;
+    Ok(frame(&pb::RepositoryModelLoadResponse {}))
+}
+
+pub async fn unload(server: &Server, caller: Caller, message: Bytes) -> Result<Bytes, Status> {
+    allowed(server, caller)?;
+    let request: pb::RepositoryModelUnloadRequest =
+        decode(message, "RepositoryModelUnloadRequest")?;
+    one_repository(&request.repository_name)?;
+    let name = request.model_name;
+    server
+        .lifecycle
+        .ask(|done| Command::Unload { name, done })
+        .await?;
+    Ok(frame(&pb::RepositoryModelUnloadResponse {}))
+}
+
+fn allowed(server: &Server, caller: Caller) -> Result<(), Status> {
+    match server.config.repository_calls {
+        RepositoryCalls::Local if caller.is_local => Ok(()),
+        RepositoryCalls::Local => Err(Status::new(
+            Code::PermissionDenied,
+            "models are loaded and unloaded only from the machine that serves them",
+        )),
+        RepositoryCalls::Off => Err(Status::new(
+            Code::PermissionDenied,
+            "loading and unloading by call is off (repository_calls)",
+        )),
+    }
+}
+
+fn one_repository(name: &str) -> Result<(), Status> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let text = format!("there is no repository '{name}'; leave the name empty for the only one");
+    Err(Status::new(Code::NotFound, text))
+}
+
+/// The version that a load asks for. Anything that would change what was signed is refused.
+fn version(
+    parameters: &HashMap<String, pb::ModelRepositoryParameter>,
+) -> Result<Option<u64>, Status> {
+    let mut version = None;
+    for (name, value) in parameters {
+        match (name.as_str(), &value.parameter_choice) {
+            ("version", Some(ParameterChoice::Int64Param(n))) if *n > 0 => {
+                version = u64::try_from(*n).ok();
+            }
+            ("version", Some(ParameterChoice::StringParam(text)))
+                if text.parse().is_ok_and(|n: u64| n > 0) =>
+            {
+                version = text.parse().ok();
+            }
+            ("version", _) => {
+                return Err(Status::invalid(
+                    "parameter 'version' must be a version's number (int64_param)",
+                ));
+            }
+            (other, _) => {
+                return Err(Status::invalid(format!(
+                    "parameter '{other}' would change the model as it was packed; only 'version' is understood"
+                )));
+            }
+        }
+    }
+    Ok(version)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, choice: ParameterChoice) -> Result<Option<u64>, Status> {
+        let value = pb::ModelRepositoryParameter {
+            parameter_choice: Some(choice),
+        };
+        version(&[(name.to_owned(), value)].into())
+    }
+
+    #[test]
+    fn a_version_is_a_positive_number_and_overrides_are_refused() {
+        assert_eq!(version(&HashMap::new()), Ok(None));
+        assert_eq!(read("version", ParameterChoice::Int64Param(3)), Ok(Some(3)));
+        assert_eq!(
+            read("version", ParameterChoice::StringParam("4".into())),
+            Ok(Some(4))
+        );
+        assert!(read("version", ParameterChoice::Int64Param(0)).is_err());
+        let error = read("config", ParameterChoice::StringParam("{}".into())).unwrap_err();
+        assert!(error.message.contains("'config' would change"), "{error}");
+        assert!(
+            read(
+                "file:1/model.onnx",
+                ParameterChoice::BytesParam(Bytes::new())
+            )
+            .is_err()
+        );
+    }
+}
