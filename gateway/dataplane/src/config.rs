@@ -106,7 +106,91 @@ pub struct Config {
     pub watch_seconds: u64,
     pub compat: Compat,
     pub repository_calls: RepositoryCalls,
+    pub max_unread_bytes: usize,
+    pub tls: Option<TlsSettings>,
+    pub caller: BTreeMap<String, CallerSettings>,
     pub model: BTreeMap<String, ModelSettings>,
+}
+
+/// `[tls]`: files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The server's certificate and what leads from it to its root.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Roots of clients' certificates; with it, clients have to show one.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is turned away.
+    #[serde(default = "yes")]
+    pub client_required: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `[caller.NAME]`: who may call, known by a certificate's name or a token's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerSettings {
+    #[serde(default)]
+    pub certificate: Option<String>,
+    #[serde(default)]
+    pub token_sha256: Option<String>,
+    /// Models that it may use; `*` at the end stands for any rest.
+    #[serde(default = "everything")]
+    pub models: Vec<String>,
+    /// Its weight when not all can be answered.
+    #[serde(default = "one")]
+    pub share: u16,
+    /// May load and unload models.
+    #[serde(default)]
+    pub repository: bool,
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".into()]
+}
+
+fn one() -> u16 {
+    1
+}
+
+impl CallerSettings {
+    /// The digest of its token.
+    pub fn token_digest(&self) -> Option<[u8; 32]> {
+        let text = self.token_sha256.as_ref()?;
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (index, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        }
+        Some(digest)
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        if self.certificate.is_none() && self.token_sha256.is_none() {
+            return Err(format!(
+                "[caller.{name}] needs 'certificate' or 'token_sha256' to be known by"
+            ));
+        }
+        if self.token_sha256.is_some() && self.token_digest().is_none() {
+            return Err(format!(
+                "[caller.{name}] token_sha256 must be 64 hexadecimal digits: the SHA-256 of the token"
+            ));
+        }
+        if self.share == 0 || self.share > 1_000 {
+            let share = self.share;
+            return Err(format!(
+                "[caller.{name}] share is {share}, it must be between 1 and 1000"
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -138,6 +222,9 @@ impl Default for Config {
             watch_seconds: 0,
             compat: Compat::None,
             repository_calls: RepositoryCalls::Local,
+            max_unread_bytes: 256 << 20,
+            tls: None,
+            caller: BTreeMap::new(),
             model: BTreeMap::new(),
         }
     }
@@ -195,6 +282,7 @@ impl Config {
             ("tokenizer_threads", self.tokenizer_threads, 256),
             ("max_message_bytes", self.max_message_bytes, 1 << 30),
             ("max_connections", self.max_connections, 1 << 20),
+            ("max_unread_bytes", self.max_unread_bytes, 1 << 40),
         ];
         for (key, value, most) in positive {
             if value == 0 || value > most {
@@ -211,6 +299,12 @@ impl Config {
             if value > most {
                 return Err(format!("{key} is {value}, it must be at most {most}"));
             }
+        }
+        if self.caller.len() > 10_000 {
+            return Err("there are more than 10000 callers".into());
+        }
+        for (name, settings) in &self.caller {
+            settings.check(name)?;
         }
         for (name, settings) in &self.model {
             if settings.wait_us > 1_000_000 {
@@ -370,6 +464,16 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn a_caller_must_be_known_by_something() {
+        let refused = |text: &str| Config::parse(&format!("[caller.x]\n{text}")).unwrap_err();
+        assert!(refused("share = 1").contains("[caller.x] needs 'certificate' or"));
+        assert!(refused("token_sha256 = \"abc\"").contains("64 hexadecimal digits"));
+        assert!(refused("certificate = \"a\"\nshare = 0").contains("share is 0"));
+        let error = refused("certificat = \"a\"");
+        assert!(error.contains("did you mean 'certificate'?"), "{error}");
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub struct Metrics {
     fallbacks: Family<ModelLabels, Counter>,
     pub connections: Gauge,
     pub connections_refused: Counter,
+    pub handshakes_failed: Counter,
+    /// Seconds since 1970; 0 without TLS.
+    pub certificate_expires: Gauge,
 }
 
 /// One model's handles.
@@ -121,6 +124,8 @@ impl Default for Metrics {
             fallbacks: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            handshakes_failed: Counter::default(),
+            certificate_expires: Gauge::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -194,6 +199,16 @@ impl Default for Metrics {
             "sluicegate_connections_refused",
             "gRPC connections closed at once because as many as may be were open",
             m.connections_refused.clone(),
+        );
+        registry.register(
+            "sluicegate_handshakes_failed",
+            "TLS handshakes that failed",
+            m.handshakes_failed.clone(),
+        );
+        registry.register(
+            "sluicegate_certificate_expires_seconds",
+            "When the server's certificate expires, in seconds since 1970; 0 without TLS",
+            m.certificate_expires.clone(),
         );
         Self {
             registry,

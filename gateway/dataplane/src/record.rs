@@ -15,6 +15,8 @@ pub enum Outcome {
     ShedDeadline,
     /// It was queued and gave way to a request of a higher priority.
     ShedPriority,
+    /// It was queued and gave way to a caller that held less than its share.
+    ShedShare,
     /// It brought no deadline, and the queue had stood too long.
     ShedOverload,
     /// The deadline passed, or could no longer be met, while the request was queued.
@@ -25,6 +27,8 @@ pub enum Outcome {
     Invalid,
     /// The message was larger than allowed.
     TooLarge,
+    /// The caller is not known, or may not use the model.
+    Denied,
     /// No such model or version.
     NoModel,
     /// The model is not loaded, or the server stops.
@@ -34,17 +38,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 13] = [
+    pub const ALL: [Outcome; 15] = [
         Self::Answered,
         Self::Late,
         Self::ShedQueueFull,
         Self::ShedDeadline,
         Self::ShedPriority,
+        Self::ShedShare,
         Self::ShedOverload,
         Self::ExpiredInQueue,
         Self::Cancelled,
         Self::Invalid,
         Self::TooLarge,
+        Self::Denied,
         Self::NoModel,
         Self::Unavailable,
         Self::Failed,
@@ -58,6 +64,7 @@ impl Outcome {
                 | Self::ShedQueueFull
                 | Self::ShedDeadline
                 | Self::ShedPriority
+                | Self::ShedShare
                 | Self::ShedOverload
                 | Self::ExpiredInQueue
         )
@@ -71,11 +78,13 @@ impl Outcome {
             Self::ShedQueueFull => "shed_queue_full",
             Self::ShedDeadline => "shed_deadline",
             Self::ShedPriority => "shed_priority",
+            Self::ShedShare => "shed_share",
             Self::ShedOverload => "shed_overload",
             Self::ExpiredInQueue => "expired_in_queue",
             Self::Cancelled => "cancelled",
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
+            Self::Denied => "denied",
             Self::NoModel => "no_model",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",

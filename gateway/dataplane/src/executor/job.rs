@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::ModelId;
 use crate::clock::Ticks;
 use crate::sched::admission::Refusal;
-use crate::sched::queue::{Priority, Ticket};
+use crate::sched::queue::{Owner, Priority, Ticket};
 
 /// The token ids of one text.
 pub type Tokens = Box<[u32]>;
@@ -42,6 +42,7 @@ pub struct Job {
     pub arrived: Ticks,
     pub ticket: Ticket,
     pub priority: Priority,
+    pub owner: Owner,
     /// The caller named no deadline; the model's objective stands in.
     pub patient: bool,
     /// A part of the same request as the job before it: they are let in together or not at all.

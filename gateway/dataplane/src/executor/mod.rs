@@ -45,6 +45,12 @@ const ON_THE_SPOT: Ticks = 50 * MICROS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelId(usize);
 
+impl ModelId {
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A lock whose holder never panics while holding it; if one did, the state is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::room::make_room;
+use super::room::{Newcomer, make_room};
 use super::{Job, ModelId, NewModel, Reply};
 use crate::clock::Ticks;
 use crate::engine::Lane;
@@ -188,7 +188,14 @@ impl State {
         let Some(first) = parts.first() else {
             return Ok(());
         };
-        let (id, deadline, priority) = (first.model, first.ticket.deadline, first.priority);
+        let (id, deadline) = (first.model, first.ticket.deadline);
+        let newcomer = Newcomer {
+            model: id,
+            priority: first.priority,
+            owner: first.owner,
+            deadline,
+            rows: parts.iter().map(|p| p.rows).sum(),
+        };
         let Some(slot) = self.slot(id) else {
             replies.extend(parts.into_iter().map(|job| (job, Reply::Closed)));
             return Ok(());
@@ -215,9 +222,8 @@ impl State {
                 false => queue.cost.promise(part.rows, now),
             });
         }
-        let rows: usize = parts.iter().map(|p| p.rows).sum();
         let queued: usize = slot.queues.iter().map(|q| q.queue.rows()).sum();
-        let over = (queued + rows).saturating_sub(slot.settings.limits.queue_rows);
+        let over = (queued + newcomer.rows).saturating_sub(slot.settings.limits.queue_rows);
         let verdict = if over > 0 {
             let retry = all / self.lanes.len().max(1) as u64;
             Err((Refusal::QueueFull { retry }, Short::Rows(over)))
@@ -242,9 +248,9 @@ impl State {
             })
         };
         if let Err((refusal, short)) = verdict {
-            match make_room(self, id, priority, deadline, short) {
+            match make_room(self, newcomer, short) {
                 Some(gave_way) => {
-                    let told = |job| (job, Reply::Refused(Refusal::GaveWay));
+                    let told = |(job, why)| (job, Reply::Refused(Refusal::GaveWay(why)));
                     replies.extend(gave_way.into_iter().map(told));
                 }
                 None => return Err((parts, refusal)),
@@ -253,8 +259,15 @@ impl State {
         if let Some(slot) = self.slot_mut(id) {
             for job in parts {
                 let place = slot.queue_of(&job);
-                let (ticket, rows, priority) = (job.ticket, job.rows, job.priority);
-                slot.queues[place].queue.push(ticket, rows, priority, job);
+                let (ticket, rows) = (job.ticket, job.rows);
+                let (priority, owner) = (job.priority, job.owner);
+                let waiting = Waiting {
+                    rows,
+                    priority,
+                    owner,
+                    job,
+                };
+                slot.queues[place].queue.push(ticket, waiting);
             }
         }
         Ok(())

@@ -3,9 +3,9 @@
 use super::*;
 use crate::engine::{Buffer, Buffers};
 use crate::metrics::Metrics;
-use crate::sched::admission::{Limits, Refusal};
+use crate::sched::admission::{GaveWay, Limits, Refusal};
 use crate::sched::cost::CostTable;
-use crate::sched::queue::Priority;
+use crate::sched::queue::{Owner, Priority};
 use bytes::Bytes;
 use state::Slot;
 
@@ -106,6 +106,7 @@ fn job(executor: &Executor, id: ModelId, bytes: &'static [u8]) -> (Job, oneshot:
         arrived: now(),
         ticket,
         priority: Priority::DEFAULT,
+        owner: Owner::ANYBODY,
         patient: false,
         follows: false,
         reply,
@@ -182,9 +183,13 @@ fn a_cancelled_request_leaves_the_queue_at_once() {
             again: 0,
         };
         let slot: &mut Slot = state.slot_mut(id).unwrap();
-        slot.queues[0]
-            .queue
-            .push(ticket, 1, Priority::DEFAULT, waiting);
+        let waiting = Waiting {
+            rows: 1,
+            priority: Priority::DEFAULT,
+            owner: Owner::ANYBODY,
+            job: waiting,
+        };
+        slot.queues[0].queue.push(ticket, waiting);
     }
     assert_eq!(executor.waiting(id), (1, 1));
     assert!(executor.cancel(id, &ticket));
@@ -337,7 +342,8 @@ fn in_a_full_queue_what_matters_less_gives_way() {
         }
         answers
     });
-    assert!(matches!(replies[0], Reply::Refused(Refusal::GaveWay)));
+    let to_priority = Refusal::GaveWay(GaveWay::ToPriority);
+    assert!(matches!(&replies[0], Reply::Refused(r) if *r == to_priority));
     assert!(replies[1..].iter().all(|r| matches!(r, Reply::Done { .. })));
 }
 
@@ -351,12 +357,43 @@ fn in_a_full_queue_what_is_due_later_gives_way_to_what_is_urgent() {
         port.send([later, urgent, late]);
         vec![later_answer, urgent_answer, late_answer]
     });
-    assert!(matches!(replies[0], Reply::Refused(Refusal::GaveWay)));
+    let to_deadline = Refusal::GaveWay(GaveWay::ToDeadline);
+    assert!(matches!(&replies[0], Reply::Refused(r) if *r == to_deadline));
     assert!(matches!(replies[1], Reply::Done { .. }));
     assert!(matches!(
         replies[2],
         Reply::Refused(Refusal::QueueFull { .. })
     ));
+}
+
+#[test]
+fn a_caller_above_its_share_gives_way_to_one_below() {
+    let replies = behind_a_long_batch(SMALL_QUEUE, |executor, id, port| {
+        let mut answers = Vec::new();
+        // The first fills the queue; the second has three times its share, and gets three quarters.
+        for (caller, share) in [1; 8]
+            .map(|c| (c, 1))
+            .into_iter()
+            .chain([2; 8].map(|c| (c, 3)))
+        {
+            let (mut job, answer) = job(executor, id, &[1]);
+            job.owner = Owner { caller, share };
+            port.send([job]);
+            answers.push(answer);
+        }
+        answers
+    });
+    let done = |replies: &[Reply]| {
+        let done = replies.iter().filter(|r| matches!(r, Reply::Done { .. }));
+        done.count()
+    };
+    assert_eq!((done(&replies[..8]), done(&replies[8..])), (2, 6));
+    let to_share = Refusal::GaveWay(GaveWay::ToShare);
+    assert!(
+        replies
+            .iter()
+            .any(|r| matches!(r, Reply::Refused(why) if *why == to_share))
+    );
 }
 
 #[test]

@@ -15,10 +15,21 @@ pub enum Refusal {
         /// When it could be met, in ns from now; `None` if not even an idle server could.
         retry: Option<Ticks>,
     },
-    /// It was queued and gave way to a request of a higher priority.
-    GaveWay,
+    /// It was queued and gave way to another request.
+    GaveWay(GaveWay),
     /// It brought no deadline and the queue stood too long.
     Overload,
+}
+
+/// To what a queued request gave way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GaveWay {
+    /// A request of a higher priority.
+    ToPriority,
+    /// A request of a caller that held less of the queue for its share.
+    ToShare,
+    /// A request that was due earlier, in a full queue.
+    ToDeadline,
 }
 
 /// What the lanes look like to a request that arrives.

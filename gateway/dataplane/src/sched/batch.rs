@@ -144,7 +144,7 @@ fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::Priority;
+    use super::super::queue::{Owner, Priority};
     use super::*;
     use crate::clock::MILLIS;
     use proptest::prelude::*;
@@ -157,6 +157,15 @@ mod tests {
         cost
     }
 
+    fn waiting(rows: usize, gone: bool) -> Waiting<bool> {
+        Waiting {
+            rows,
+            priority: Priority::DEFAULT,
+            owner: Owner::ANYBODY,
+            job: gone,
+        }
+    }
+
     fn queue(entries: &[(Ticks, usize)]) -> EdfQueue<bool> {
         let mut queue = EdfQueue::default();
         for (i, &(deadline, rows)) in entries.iter().enumerate() {
@@ -165,9 +174,7 @@ mod tests {
                     deadline,
                     sequence: i as u64,
                 },
-                rows,
-                Priority::DEFAULT,
-                false,
+                waiting(rows, false),
             );
         }
         queue
@@ -226,7 +233,7 @@ mod tests {
             sequence: 1,
         };
         q.remove(&ticket);
-        q.push(ticket, 1, Priority::DEFAULT, true);
+        q.push(ticket, waiting(1, true));
         let taken = take_all(&mut q, &table(1000, 1), 0);
         assert_eq!((taken.batch.len(), taken.dropped.len()), (2, 1));
     }
@@ -239,7 +246,7 @@ mod tests {
             sequence: 1,
         };
         q.remove(&ticket);
-        q.push(ticket, 2, Priority::DEFAULT, true);
+        q.push(ticket, waiting(2, true));
         assert_eq!(take_all(&mut q, &table(1000, 1), 0).rows, 60);
     }
 
@@ -295,7 +302,7 @@ mod tests {
             let mut q = EdfQueue::default();
             for (i, &(deadline, rows, gone)) in entries.iter().enumerate() {
                 let ticket = Ticket { deadline: deadline * MILLIS / 4, sequence: i as u64 };
-                q.push(ticket, rows, Priority::DEFAULT, gone);
+                q.push(ticket, waiting(rows, gone));
             }
             let mut now = 0;
             let mut seen = 0;

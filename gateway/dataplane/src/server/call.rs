@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
+use super::Server;
+use super::budget::Share;
 use crate::clock::{SECONDS, Ticks, instant};
 use crate::config::Compat;
 use crate::wire::compression::{gunzip, gzip};
@@ -107,12 +109,19 @@ impl Call {
         })
     }
 
-    /// Reads the one message of a unary call, of at most `limit` bytes, within the caller's own
-    /// time-out and `PATIENCE`: a call whose message never comes must not stay for ever.
-    pub async fn message(&mut self, limit: usize) -> Answer {
+    /// Who the caller says it is.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.headers.get(AUTHORIZATION)
+    }
+
+    /// Reads the one message of a unary call, within the server's limits, the caller's own time-out
+    /// and `PATIENCE`: a call whose message never comes must not stay for ever.
+    pub async fn message(&mut self, server: &Server) -> Answer {
+        let limit = server.config.max_message_bytes;
         let said = self.timeout().ok().flatten().unwrap_or(PATIENCE);
         let until = instant(self.arrived.saturating_add(said.min(PATIENCE)));
-        let read = tokio::time::timeout_at(until.into(), self.read(limit)).await;
+        let read =
+            tokio::time::timeout_at(until.into(), self.read(limit, server.unread.share())).await;
         let message = match read {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => return Answer::Gone,
@@ -129,7 +138,7 @@ impl Call {
         }
     }
 
-    async fn read(&mut self, limit: usize) -> Result<Option<Message>, Status> {
+    async fn read(&mut self, limit: usize, mut share: Share) -> Result<Option<Message>, Status> {
         let mut collected = UnaryBody::default();
         while let Some(chunk) = self.body.data().await {
             let Ok(chunk) = chunk else {
@@ -141,6 +150,7 @@ impl Call {
             if collected.len() + len > limit + PREFIX {
                 return Err(too_large(limit));
             }
+            share.grow(collected.len() + len)?;
             collected.push(chunk);
         }
         collected.finish().map(Some)

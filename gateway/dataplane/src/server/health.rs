@@ -62,7 +62,7 @@ pub fn check(server: &Server, message: Bytes) -> Result<Bytes, Status> {
 
 /// Sends the status now and at each change, until the caller goes or the server has drained.
 pub async fn watch(server: &Arc<Server>, mut call: Call) {
-    let message = match call.message(server.config.max_message_bytes).await {
+    let message = match call.message(server).await {
         Answer::Message(message) => message,
         Answer::Refused(status) => return call.finish(Err(status)),
         Answer::Gone => return,

@@ -9,14 +9,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Server;
 use super::call::{Answer, Call};
+use super::callers::Rights;
 use super::parts::{Place, TakenRows, join, parts_of};
 use super::table::Model;
+use super::{Peer, Server};
 use crate::clock::{MILLIS, Ticks, now};
 use crate::executor::{BatchOutputs, Executor, Job, ModelId, Reply, Tokens};
 use crate::record::{Outcome, Record};
-use crate::sched::admission::Refusal;
+use crate::sched::admission::{GaveWay, Refusal};
 use crate::sched::queue::{Priority, Ticket};
 use crate::tensor::TensorSpec;
 use crate::wire::inference::infer_parameter::ParameterChoice;
@@ -35,12 +36,13 @@ impl Gone for Call {
     }
 }
 
-/// When and by which door a message came.
-#[derive(Debug, Clone, Copy)]
+/// When, from whom and by which port a message came.
+#[derive(Debug, Clone)]
 pub struct Asked {
     pub arrived: Ticks,
     /// When the call ends by the caller's own word.
     pub deadline: Option<Ticks>,
+    pub rights: Arc<Rights>,
     pub port: usize,
 }
 
@@ -79,41 +81,51 @@ impl Finished {
 }
 
 /// ModelInfer: serves one call from its message to its record.
-pub async fn unary(server: &Arc<Server>, mut call: Call, port: usize) {
+pub async fn unary(server: &Arc<Server>, mut call: Call, peer: &Peer) {
     let arrived = call.arrived;
-    let mut finished = match (
-        call.message(server.config.max_message_bytes).await,
-        call.timeout(),
-    ) {
-        (Answer::Message(message), Ok(timeout)) => {
-            let asked = Asked {
-                arrived,
-                deadline: timeout.map(|t| arrived.saturating_add(t)),
-                port,
-            };
-            run(server, asked, message, &mut call).await
-        }
-        (Answer::Refused(status), _) => {
+    let mut finished = match asked(server, &call, peer) {
+        Ok(asked) => match call.message(server).await {
+            Answer::Message(message) => run(server, asked, message, &mut call).await,
+            Answer::Refused(status) => {
+                let outcome = match status.code {
+                    Code::ResourceExhausted => Outcome::TooLarge,
+                    _ => Outcome::Invalid,
+                };
+                Finished::refused(arrived, outcome, status)
+            }
+            Answer::Gone => Finished {
+                result: None,
+                record: Record {
+                    outcome: Outcome::Cancelled,
+                    ..Record::arrived(arrived)
+                },
+                model: None,
+            },
+        },
+        Err(status) => {
             let outcome = match status.code {
-                Code::ResourceExhausted => Outcome::TooLarge,
+                Code::Unauthenticated => Outcome::Denied,
                 _ => Outcome::Invalid,
             };
             Finished::refused(arrived, outcome, status)
         }
-        (Answer::Message(_), Err(status)) => Finished::refused(arrived, Outcome::Invalid, status),
-        (Answer::Gone, _) => Finished {
-            result: None,
-            record: Record {
-                outcome: Outcome::Cancelled,
-                ..Record::arrived(arrived)
-            },
-            model: None,
-        },
     };
     if let Some(result) = finished.result.take() {
         call.finish(result);
     }
     finished.write(server);
+}
+
+/// What the head of a call says: who calls, and until when.
+pub fn asked(server: &Server, call: &Call, peer: &Peer) -> Result<Asked, Status> {
+    let rights = server.rights(call, peer)?;
+    let timeout = call.timeout()?;
+    Ok(Asked {
+        arrived: call.arrived,
+        deadline: timeout.map(|t| call.arrived.saturating_add(t)),
+        rights,
+        port: peer.port,
+    })
 }
 
 /// What a request wants, as far as the answer needs it.
@@ -132,8 +144,10 @@ pub async fn run(
 ) -> Finished {
     let mut record = Record::arrived(asked.arrived);
     let mut model = None;
-    let result = match prepare(server, asked, message, &mut record, &mut model) {
-        Ok((found, wish, job)) => serve(server, asked, &found, &wish, job, &mut record, gone).await,
+    let result = match prepare(server, &asked, message, &mut record, &mut model) {
+        Ok((found, wish, job)) => {
+            serve(server, &asked, &found, &wish, job, &mut record, gone).await
+        }
         Err(status) => Some(Err(status)),
     };
     Finished {
@@ -155,13 +169,17 @@ struct Wanting {
 /// after is counted as its own.
 fn prepare(
     server: &Server,
-    asked: Asked,
+    asked: &Asked,
     message: Bytes,
     record: &mut Record,
     model: &mut Option<Arc<Model>>,
 ) -> Result<(Arc<Model>, Wish, Wanting), Status> {
     let size = message.len();
     let mut request = request::decode(message)?;
+    asked
+        .rights
+        .may_use(&request.model_name)
+        .inspect_err(|_| record.outcome = Outcome::Denied)?;
     let table = server.table.load();
     let found = table.find(&request.model_name, &request.model_version);
     let found = found.inspect_err(|status| {
@@ -197,7 +215,7 @@ fn prepare(
 /// From a checked request to its answer; `None` if the caller has gone.
 async fn serve(
     server: &Arc<Server>,
-    asked: Asked,
+    asked: &Asked,
     model: &Arc<Model>,
     wish: &Wish,
     wanting: Wanting,
@@ -244,7 +262,7 @@ type Ended = (Outcome, Status);
 /// Queues a request's parts and waits for all of them; `None` if the caller has gone.
 async fn compute(
     server: &Arc<Server>,
-    asked: Asked,
+    asked: &Asked,
     model: &Arc<Model>,
     wanting: Wanting,
     record: &mut Record,
@@ -290,6 +308,7 @@ async fn compute(
             arrived: record.arrived,
             ticket,
             priority: wanting.priority,
+            owner: asked.rights.owner,
             patient: wanting.patient,
             follows: index > 0,
             reply,
@@ -498,9 +517,14 @@ fn refused(model: &Model, record: &Record, refusal: Refusal) -> Ended {
             let text = format!("model '{name}' cannot answer within {given} ms now");
             (Outcome::ShedDeadline, shed(text, retry))
         }
-        Refusal::GaveWay => {
-            let text = format!("model '{name}' is overloaded: a request of a higher priority came");
-            (Outcome::ShedPriority, shed(text, Some(MILLIS)))
+        Refusal::GaveWay(why) => {
+            let (outcome, came) = match why {
+                GaveWay::ToPriority => (Outcome::ShedPriority, "a request of a higher priority"),
+                GaveWay::ToShare => (Outcome::ShedShare, "a caller below its share"),
+                GaveWay::ToDeadline => (Outcome::ShedQueueFull, "a more urgent request"),
+            };
+            let text = format!("model '{name}' is overloaded: this request gave way to {came}");
+            (outcome, shed(text, Some(MILLIS)))
         }
         Refusal::Overload => {
             let text =

@@ -528,6 +528,9 @@ impl Steward {
             let keys = changed.join(", ");
             event("restart_needed", &[("keys", keys.into())]);
         }
+        if let Err(error) = self.server.admit_by(&config) {
+            return event("configuration_refused", &[("error", error.into())]);
+        }
         self.config = config;
         let table = self.server.table.load_full();
         for model in table.families.values().flat_map(|f| f.versions.values()) {

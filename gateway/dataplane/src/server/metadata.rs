@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::Server;
+use super::callers::Rights;
 use super::table::{Family, Model, Table};
 use crate::config::Compat;
 use crate::model::contract::EngineKind;
@@ -49,8 +50,9 @@ pub fn server_metadata(server: &Server) -> Bytes {
 }
 
 /// As in Triton, an unknown model is not ready and not an error.
-pub fn model_ready(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_ready(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelReadyRequest = decode(message, "ModelReadyRequest")?;
+    rights.may_use(&request.name)?;
     let ready = server
         .table
         .load()
@@ -60,8 +62,9 @@ pub fn model_ready(server: &Server, message: Bytes) -> Result<Bytes, Status> {
     Ok(frame(&pb::ModelReadyResponse { ready }))
 }
 
-pub fn model_metadata(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_metadata(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelMetadataRequest = decode(message, "ModelMetadataRequest")?;
+    rights.may_use(&request.name)?;
     let table = server.table.load();
     let model = table.find(&request.name, &request.version)?;
     let tensor = |s: &TensorSpec| pb::model_metadata_response::TensorMetadata {
@@ -78,8 +81,9 @@ pub fn model_metadata(server: &Server, message: Bytes) -> Result<Bytes, Status> 
     }))
 }
 
-pub fn model_config(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_config(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelConfigRequest = decode(message, "ModelConfigRequest")?;
+    rights.may_use(&request.name)?;
     let table = server.table.load();
     let model = table.find(&request.name, &request.version)?;
     let input = |s: &TensorSpec| pb::ModelInput {

@@ -1,6 +1,8 @@
 //! The server: loads the repository, opens the doors, serves until told to stop, drains.
 
+mod budget;
 mod call;
+mod callers;
 mod coalesced;
 mod connection;
 mod health;
@@ -16,26 +18,34 @@ mod statistics;
 mod stream;
 mod succession;
 pub mod table;
+mod tls;
 mod tokenise;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::config::{Config, IoModel};
 use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
 use crate::model::repository::scan;
+use crate::wire::status::Status;
+use budget::Budget;
+use call::Call;
+use callers::{Callers, Rights};
 use lifecycle::{Command, Lifecycle};
 use table::Table;
 use tokenise::Tokenisers;
@@ -49,6 +59,11 @@ pub struct Server {
     pub ports: Vec<Arc<Port>>,
     pub lifecycle: Lifecycle,
     pub tokenisers: Tokenisers,
+    /// Memory for unfinished messages.
+    pub unread: Arc<Budget>,
+    callers: ArcSwap<Callers>,
+    /// How to speak TLS; without it the gRPC door speaks in the clear.
+    tls: ArcSwapOption<rustls::ServerConfig>,
     /// Grows with every change that health might depend on.
     pub health: watch::Sender<u64>,
     stage: watch::Sender<Stage>,
@@ -78,6 +93,28 @@ impl Server {
 
     pub fn stage(&self) -> Stage {
         *self.stage.borrow()
+    }
+
+    /// Who makes this call.
+    fn rights(&self, call: &Call, peer: &Peer) -> Result<Arc<Rights>, Status> {
+        let callers = self.callers.load();
+        callers.find(call.authorization(), &peer.names).cloned()
+    }
+
+    /// Takes callers and certificates from a configuration, for connections from now on.
+    ///
+    /// # Errors
+    /// A sentence; then everything stays as it was.
+    fn admit_by(&self, config: &Config) -> Result<(), String> {
+        let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
+        if self.config.tls.is_some() && tls.is_none() {
+            return Err("[tls] cannot be taken away while the server runs".into());
+        }
+        let expires = config.tls.as_ref().and_then(tls::expires_at);
+        self.metrics.certificate_expires.set(expires.unwrap_or(0));
+        self.tls.store(tls);
+        self.callers.store(Arc::new(Callers::new(&config.caller)));
+        Ok(())
     }
 
     fn enter(&self, stage: Stage) {
@@ -148,10 +185,14 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         ports,
         lifecycle: Lifecycle::default(),
         tokenisers: Tokenisers::start(config.tokenizer_threads).map_err(door)?,
+        unread: Budget::new(config.max_unread_bytes),
+        callers: ArcSwap::from_pointee(Callers::new(&BTreeMap::new())),
+        tls: ArcSwapOption::empty(),
         health: watch::Sender::new(0),
         stage: watch::Sender::new(Stage::Serving),
         config,
     });
+    server.admit_by(&server.config).map_err(StartError::Usage)?;
     let mut accept = Builder::new_multi_thread();
     accept.worker_threads(1).thread_name("accept").enable_all();
     let accept = accept.build().map_err(door)?;
@@ -299,12 +340,14 @@ async fn drained(stage: &mut watch::Receiver<Stage>) {
     let _ = stage.wait_for(|s| *s == Stage::Draining).await;
 }
 
-/// Who is at the other end of a connection, and which port serves it.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller {
+/// What is at the other end of a connection, and which port serves it.
+#[derive(Debug)]
+pub struct Peer {
     pub port: usize,
     /// On this machine.
     pub is_local: bool,
+    /// Those in its certificate.
+    pub names: Vec<String>,
 }
 
 /// One of the connections that may be open at once; it is closed when this is dropped.
@@ -353,20 +396,52 @@ async fn accept_loop(server: Arc<Server>, listener: TcpListener, io: Vec<Handle>
         let (server, port) = (Arc::clone(&server), turn % io.len());
         turn += 1;
         let draining = server.stages();
-        let caller = Caller {
-            port,
-            is_local: peer.ip().to_canonical().is_loopback(),
-        };
+        let is_local = peer.ip().to_canonical().is_loopback();
         io[port].spawn(async move {
             let Ok(stream) = TcpStream::from_std(stream) else {
                 return;
             };
-            if set_options(&stream).is_ok() {
-                connection::serve(server, coalesced::Coalesced(stream), caller, draining).await;
+            if set_options(&stream).is_err() {
+                return;
+            }
+            let tls = server.tls.load_full();
+            let peer = |names| {
+                Arc::new(Peer {
+                    port,
+                    is_local,
+                    names,
+                })
+            };
+            match tls {
+                None => {
+                    let io = coalesced::Coalesced(stream);
+                    connection::serve(server, io, peer(Vec::new()), draining).await;
+                }
+                Some(tls) => match shake_hands(tls, stream).await {
+                    Ok((stream, names)) => {
+                        let io = coalesced::Coalesced(stream);
+                        connection::serve(server, io, peer(names), draining).await;
+                    }
+                    Err(_) => {
+                        server.metrics.handshakes_failed.inc();
+                    }
+                },
             }
             drop(open);
         });
     }
+}
+
+/// The TLS handshake, and the names in the client's certificate.
+async fn shake_hands(
+    tls: Arc<rustls::ServerConfig>,
+    stream: TcpStream,
+) -> std::io::Result<(TlsStream<TcpStream>, Vec<String>)> {
+    let accept = TlsAcceptor::from(tls).accept(stream);
+    let stream = tokio::time::timeout(connection::HANDSHAKE, accept).await??;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let names = certificates.and_then(<[_]>::first).map(tls::names);
+    Ok((stream, names.unwrap_or_default()))
 }
 
 impl Running {

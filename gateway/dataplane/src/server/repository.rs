@@ -4,21 +4,23 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::callers::Rights;
 use super::lifecycle::Command;
 use super::metadata::decode;
-use super::{Caller, Server};
+use super::{Peer, Server};
 use crate::config::RepositoryCalls;
 use crate::wire::framing::frame;
 use crate::wire::inference as pb;
 use crate::wire::inference::model_repository_parameter::ParameterChoice;
 use crate::wire::status::{Code, Status};
 
-pub fn index(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn index(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::RepositoryIndexRequest = decode(message, "RepositoryIndexRequest")?;
     one_repository(&request.repository_name)?;
     let table = server.table.load();
     let mut models = Vec::new();
-    for (name, family) in &table.families {
+    let mine = table.families.iter();
+    for (name, family) in mine.filter(|(name, _)| rights.may_use(name).is_ok()) {
         for (version, state) in &family.versions {
             if request.ready && state.index_word() != "READY" {
                 continue;
@@ -34,12 +36,18 @@ pub fn index(server: &Server, message: Bytes) -> Result<Bytes, Status> {
     Ok(frame(&pb::RepositoryIndexResponse { models }))
 }
 
-pub async fn load(server: &Server, caller: Caller, message: Bytes) -> Result<Bytes, Status> {
-    allowed(server, caller)?;
+pub async fn load(
+    server: &Server,
+    rights: &Rights,
+    peer: &Peer,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    allowed(server, rights, peer)?;
     let request: pb::RepositoryModelLoadRequest = decode(message, "RepositoryModelLoadRequest")?;
     one_repository(&request.repository_name)?;
     let version = version(&request.parameters)?;
     let name = request.model_name;
+    rights.may_use(&name)?;
     let ask = |done| Command::Load {
         name,
         version,
@@ -49,12 +57,18 @@ pub async fn load(server: &Server, caller: Caller, message: Bytes) -> Result<Byt
     Ok(frame(&pb::RepositoryModelLoadResponse {}))
 }
 
-pub async fn unload(server: &Server, caller: Caller, message: Bytes) -> Result<Bytes, Status> {
-    allowed(server, caller)?;
+pub async fn unload(
+    server: &Server,
+    rights: &Rights,
+    peer: &Peer,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    allowed(server, rights, peer)?;
     let request: pb::RepositoryModelUnloadRequest =
         decode(message, "RepositoryModelUnloadRequest")?;
     one_repository(&request.repository_name)?;
     let name = request.model_name;
+    rights.may_use(&name)?;
     server
         .lifecycle
         .ask(|done| Command::Unload { name, done })
@@ -62,17 +76,19 @@ pub async fn unload(server: &Server, caller: Caller, message: Bytes) -> Result<B
     Ok(frame(&pb::RepositoryModelUnloadResponse {}))
 }
 
-fn allowed(server: &Server, caller: Caller) -> Result<(), Status> {
+/// Where callers have names it is their right; where they have none, who is on this machine may.
+fn allowed(server: &Server, rights: &Rights, peer: &Peer) -> Result<(), Status> {
+    let denied = |text: &str| Err(Status::new(Code::PermissionDenied, text));
     match server.config.repository_calls {
-        RepositoryCalls::Local if caller.is_local => Ok(()),
-        RepositoryCalls::Local => Err(Status::new(
-            Code::PermissionDenied,
-            "models are loaded and unloaded only from the machine that serves them",
-        )),
-        RepositoryCalls::Off => Err(Status::new(
-            Code::PermissionDenied,
-            "loading and unloading by call is off (repository_calls)",
-        )),
+        RepositoryCalls::Off => denied("loading and unloading by call is off (repository_calls)"),
+        RepositoryCalls::Local if rights.repository => Ok(()),
+        RepositoryCalls::Local if !rights.name.is_empty() => {
+            denied("this caller may not load or unload models ([caller.NAME] repository)")
+        }
+        RepositoryCalls::Local if peer.is_local => Ok(()),
+        RepositoryCalls::Local => {
+            denied("models are loaded and unloaded only from the machine that serves them")
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::Server;
+use super::callers::Rights;
 use super::metadata::decode;
 use super::table::Model;
 use crate::clock::{Ticks, now};
@@ -13,12 +14,14 @@ use crate::wire::framing::frame;
 use crate::wire::inference as pb;
 use crate::wire::status::Status;
 
-pub fn model_statistics(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_statistics(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelStatisticsRequest = decode(message, "ModelStatisticsRequest")?;
     let table = server.table.load();
     let model_stats = if request.name.is_empty() {
-        table.live().map(|m| statistics(m)).collect()
+        let mine = table.live().filter(|m| rights.may_use(&m.name).is_ok());
+        mine.map(|m| statistics(m)).collect()
     } else {
+        rights.may_use(&request.name)?;
         vec![statistics(table.find(&request.name, &request.version)?)]
     };
     Ok(frame(&pb::ModelStatisticsResponse { model_stats }))

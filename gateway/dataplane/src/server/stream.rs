@@ -8,9 +8,9 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::Server;
 use super::call::{Call, Incoming, Replies};
 use super::infer::{self, Asked, Finished, Gone};
+use super::{Peer, Server};
 use crate::clock::{instant, now};
 use crate::wire::framing::{PREFIX, framed};
 use crate::wire::inference::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
@@ -43,16 +43,16 @@ impl Drop for Working {
 }
 
 /// Serves one call to its end.
-pub async fn serve(server: &Arc<Server>, call: Call, port: usize) {
-    let timeout = match call.timeout() {
-        Ok(timeout) => timeout,
+pub async fn serve(server: &Arc<Server>, call: Call, peer: &Peer) {
+    let asked = match infer::asked(server, &call, peer) {
+        Ok(asked) => asked,
         Err(status) => return call.finish(Err(status)),
     };
-    let deadline = timeout.map(|t| call.arrived.saturating_add(t));
+    let deadline = asked.deadline;
     let Some((incoming, mut replies)) = call.stream() else {
         return;
     };
-    let turn = turn(server, incoming, &mut replies, deadline, port);
+    let turn = turn(server, incoming, &mut replies, &asked);
     let result = match deadline {
         None => turn.await,
         Some(deadline) => {
@@ -71,8 +71,7 @@ async fn turn(
     server: &Arc<Server>,
     mut incoming: Incoming,
     replies: &mut Replies,
-    deadline: Option<u64>,
-    port: usize,
+    asked: &Asked,
 ) -> Option<Result<(), Status>> {
     let limit = server.config.max_message_bytes;
     let mut working: VecDeque<Working> = VecDeque::new();
@@ -102,7 +101,7 @@ async fn turn(
             }
             message = incoming.next(limit), if ended.is_none() && room => {
                 match message {
-                    Ok(Some(message)) => working.push_back(start(server, message, deadline, port)),
+                    Ok(Some(message)) => working.push_back(start(server, message, asked)),
                     Ok(None) => ended = Some(Ok(())),
                     Err(status) => ended = Some(Err(status)),
                 }
@@ -124,13 +123,12 @@ fn broken() -> Status {
     )
 }
 
-fn start(server: &Arc<Server>, message: Bytes, deadline: Option<u64>, port: usize) -> Working {
+fn start(server: &Arc<Server>, message: Bytes, asked: &Asked) -> Working {
     // Only for an answer that is an error; what is broken is refused again where it matters.
     let id = ModelInferRequest::decode(message.clone()).map_or_else(|_| String::new(), |r| r.id);
     let asked = Asked {
         arrived: now(),
-        deadline,
-        port,
+        ..asked.clone()
     };
     let server = Arc::clone(server);
     let task = tokio::spawn(async move { infer::run(&server, asked, message, &mut Stays).await });
