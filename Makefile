@@ -63,7 +63,7 @@ stubs: $(VENV)/.deps
 	$(RUN) gateway.wire.generate
 
 lock: $(VENV)/.deps
-	$(RUN) uv pip compile pyproject.toml --extra dev --extra bench --universal \
+	$(RUN) uv pip compile pyproject.toml --extra dev --extra bench --extra telemetry --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --custom-compile-command "make lock" --quiet -o requirements/dev.txt
 
