@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import models, servers
+from bench.comparison import peers
 from bench.load import LoadSpec, run
 from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
@@ -290,4 +291,5 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "footprint": footprint,
     "generator": generator,
     "runtimes": runtimes,
+    "peers": peers,
 }
