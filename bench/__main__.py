@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from bench import scenario
 from bench.doors import WrongAnswerError
@@ -38,7 +39,7 @@ def main(
             try:
                 result = MEASURES[known[name].kind](known[name], status.update)
             except (LoadError, ServerError, WorkloadError, WrongAnswerError) as error:
-                console.print(f"[red]{name}: {error}")
+                console.print(f"[red]{name}: {escape(str(error))}")
                 failed = True
                 continue
         result.write(out)
@@ -49,7 +50,7 @@ def main(
             Console().print(side_by_side(result))
     Console().print(table(results))
     for sentence in (s for r in results for s in r.unjudged):
-        console.print(f"[red]{sentence}")
+        console.print(f"[red]{escape(sentence)}")
     missed = any(f.reached is False for r in results for f in r.figures)
     missed |= any(r.unjudged for r in results)
     raise typer.Exit(1 if missed or failed else 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Plot
+from rich.markup import escape
 from rich.table import Table
 
 from bench import machine
@@ -155,7 +156,8 @@ def side_by_side(result: Result) -> Table:
     for row in result.rows:
         known = {f"{f.what}, {f.unit}": f for f in row.figures}
         cells = [_cell(known.get(column)) for column in columns]
-        driven = f"not measured: {row.absent}" if row.absent else row.driven
+        # Another program's words may look like markup.
+        driven = f"not measured: {escape(row.absent)}" if row.absent else row.driven
         shown.add_row(row.name, driven, *cells)
     return shown
 

@@ -76,17 +76,17 @@ def shown(result: Result) -> str:
 
 
 def test_a_missing_peer_is_a_line_with_its_reason_in_text_and_json(tmp_path: Path) -> None:
-    gone = row(Entry(Door("ray serve"), absent="not installed: no wheel"), committed(), 100)
+    gone = row(Entry(Door("ray serve"), absent="not installed: no ray[serve]"), committed(), 100)
     rows = (row(measured("mlserver", 5), committed(), 100), gone)
     result = Result("peers", "A title", {}, (), rows=rows, unjudged=("t: not judged",))
     (line,) = (line for line in shown(result).splitlines() if "ray serve" in line)
-    assert "not measured: not installed: no wheel" in line
+    assert "not measured: not installed: no ray[serve]" in line
     told = json.loads(result.write(tmp_path).read_text())
     assert told["rows"][1] == {
         "name": "ray serve",
         "driven": "ModelInfer, gRPC",
         "figures": [],
-        "absent": "not installed: no wheel",
+        "absent": "not installed: no ray[serve]",
     }
     assert told["rows"][0]["figures"][0]["median"] == 5
     assert told["unjudged"] == ["t: not judged"]
