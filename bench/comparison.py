@@ -1,7 +1,7 @@
 """The gateway beside other model servers: one run, the same core, model and load, in turns.
 
 Only the server whose turn it is runs; the others are stopped meanwhile with all their processes,
-as some take much of a core while nobody asks them anything. A server that cannot be had is a row
+as Ray Serve takes nearly a tenth of a core while idle. A server that cannot be had is a row
 with the reason.
 """
 

@@ -92,7 +92,7 @@ def awake(root: int) -> Iterator[None]:
 def end(root: int) -> None:
     """End a server: it is asked first; what is left of its processes is killed.
 
-    Some servers leave their workers behind, which go on taking a core's time.
+    LitServe, asked by a signal, leaves its workers behind.
     """
     members = family(root)
     resume(root)

@@ -122,12 +122,13 @@ def _draw(result: Result, path: Path) -> None:
     axes = plot.subplots()
     labels = [bar.label for bar in result.bars]
     bars = axes.barh(labels, [bar.value for bar in result.bars], color="#3b6ea5")
-    axes.bar_label(bars, fmt="{:,.4g}", padding=3)
+    axes.bar_label(bars, fmt=_plain if result.bars_log else "{:,.4g}", padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(result.bars_unit)
     axes.set_title(result.title, fontsize=10)
     if result.bars_log:
         axes.set_xscale("log")
+        axes.set_xlabel(f"{result.bars_unit} (logarithmic)")
     axes.margins(x=0.18)
     axes.spines[["top", "right"]].set_visible(False)
     plot.savefig(path, metadata={"Date": None})
@@ -166,4 +167,9 @@ def _cell(figure: Figure | None) -> str:
     if figure is None:
         return "-"
     low, high = figure.spread
-    return f"{figure.value:,.4g} ({low:,.4g} to {high:,.4g})"
+    return f"{_plain(figure.value)} ({_plain(low)} to {_plain(high)})"
+
+
+def _plain(value: float) -> str:
+    """At least four digits, never a power of ten."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -92,6 +92,11 @@ def test_a_missing_peer_is_a_line_with_its_reason_in_text_and_json(tmp_path: Pat
     assert told["unjudged"] == ["t: not judged"]
 
 
+def test_large_figures_are_written_out() -> None:
+    rows = (row(measured("mlserver", 145_793.4), committed(), 100),)
+    assert "145,793 (145,793 to 145,793)" in shown(Result("n", "A title", {}, (), rows=rows))
+
+
 def test_a_table_of_missing_peers_alone_can_be_shown() -> None:
     rows = (Row("a", "d", absent="why"),)
     assert "not measured: why" in shown(Result("n", "A title", {}, (), rows=rows))
