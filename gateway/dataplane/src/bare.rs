@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::clock::{Ticks, now};
+use crate::config::ModelSettings;
 use crate::model::load::load;
 use crate::tensor::Bucket;
 
@@ -12,7 +13,11 @@ use crate::tensor::Bucket;
 /// A call is what a lane does: rows copied in, one run, rows copied out. Of a text model, rows of
 /// its longest length.
 pub fn measure(path: &Path, rows: usize, seconds: f64) -> Result<Value, String> {
-    let mut loaded = load(path, 1, rows)?;
+    let settings = ModelSettings {
+        max_batch: rows,
+        ..ModelSettings::default()
+    };
+    let mut loaded = load(path, 1, &settings)?;
     let contract = loaded.verified.contract.clone();
     let bucket = Bucket {
         rows,
@@ -28,14 +33,16 @@ pub fn measure(path: &Path, rows: usize, seconds: f64) -> Result<Value, String> 
     let begun = now();
     while ((now() - begun) as f64) < seconds * 1e9 {
         let started = now();
-        for (buffer, input) in lane.buffers(bucket).inputs.iter_mut().zip(&inputs) {
+        let buffers = lane.buffers(bucket).map_err(|e| e.message().to_owned())?;
+        for (buffer, input) in buffers.inputs.iter_mut().zip(&inputs) {
             buffer.as_bytes_mut()[..input.len()].copy_from_slice(input);
         }
         lane.run(bucket, rows).map_err(|e| e.message().to_owned())?;
+        let buffers = lane.buffers(bucket).map_err(|e| e.message().to_owned())?;
         let outputs: Vec<Vec<u8>> = contract
             .outputs
             .iter()
-            .zip(&lane.buffers(bucket).outputs)
+            .zip(&buffers.outputs)
             .map(|(s, b)| b.as_bytes()[..s.batch_bytes(bucket)].to_vec())
             .collect();
         std::hint::black_box(outputs);

@@ -36,6 +36,16 @@ pub enum RepositoryCalls {
     Local,
 }
 
+/// What ONNX Runtime runs a model on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provider {
+    #[default]
+    Cpu,
+    /// Needs an ONNX Runtime that was built with it (onnxruntime-gpu).
+    Cuda,
+}
+
 /// Which versions of a model are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Versions {
@@ -228,6 +238,7 @@ pub struct ModelSettings {
     pub objective_ms: u64,
     pub wait_us: u64,
     pub versions: Versions,
+    pub provider: Provider,
 }
 
 impl Default for Config {
@@ -267,6 +278,7 @@ impl Default for ModelSettings {
             objective_ms: 1_000,
             wait_us: 0,
             versions: Versions::default(),
+            provider: Provider::default(),
         }
     }
 }

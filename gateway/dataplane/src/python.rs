@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Config, ModelSettings};
 use crate::engine::onnx;
 use crate::model::describe::{Wishes, describe};
 use crate::model::load::load as load_model;
@@ -93,7 +93,7 @@ fn verify(py: Python<'_>, path: PathBuf, load: bool) -> PyResult<String> {
             "files": files,
         });
         if load {
-            let loaded = load_model(&path, 1, 256)?;
+            let loaded = load_model(&path, 1, &ModelSettings::default())?;
             found["row_dependence"] = json!(loaded.report.row_dependence);
             found["runs_on"] = json!(loaded.report.engine);
             let lines = loaded.costs.iter().flat_map(|(_, c)| c.lines());

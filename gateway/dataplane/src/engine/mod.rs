@@ -8,10 +8,13 @@ mod buffer;
 pub mod onnx;
 mod onnx_binding;
 mod onnx_external;
+#[cfg(feature = "python")]
+mod python;
 mod synthetic;
 
 pub use buffer::Buffer;
 
+use crate::config::Provider;
 use crate::model::contract::EngineKind;
 use crate::model::directory::VerifiedModel;
 use crate::tensor::{Bucket, TensorSpec};
@@ -61,7 +64,7 @@ impl Buffers {
 pub trait Lane: Send {
     /// The buffers that `run(bucket, …)` reads and writes. `bucket` is within the largest one that
     /// the lane was opened with. A row of a tensor of variable length has the bucket's length.
-    fn buffers(&mut self, bucket: Bucket) -> &mut Buffers;
+    fn buffers(&mut self, bucket: Bucket) -> Result<&mut Buffers, EngineError>;
 
     /// Runs the first `rows` rows of the bucket's buffers; `1 <= rows <= bucket.rows`.
     fn run(&mut self, bucket: Bucket, rows: usize) -> Result<(), EngineError>;
@@ -75,12 +78,27 @@ pub trait Lane: Send {
     fn describe(&self) -> String;
 }
 
-/// Opens a model on one lane, for batches within `largest`.
-pub fn open(model: &VerifiedModel, largest: Bucket) -> Result<Box<dyn Lane>, EngineError> {
-    match model.contract.engine {
-        EngineKind::Onnxruntime => Ok(Box::new(onnx::OnnxLane::open(model, largest)?)),
+/// How a model is opened, beside what its contract says.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenWith {
+    pub largest: Bucket,
+    pub provider: Provider,
+    pub lane: usize,
+}
+
+/// Opens a model on one lane.
+pub fn open(model: &VerifiedModel, with: OpenWith) -> Result<Box<dyn Lane>, EngineError> {
+    match &model.contract.engine {
+        EngineKind::Onnxruntime => Ok(Box::new(onnx::OnnxLane::open(model, with)?)),
         EngineKind::Identity | EngineKind::Delay => {
-            Ok(Box::new(synthetic::SyntheticLane::open(model, largest)))
+            let lane = synthetic::SyntheticLane::open(model, with.largest);
+            Ok(Box::new(lane))
         }
+        #[cfg(feature = "python")]
+        EngineKind::Python(name) => python::open(name, model, with.largest, with.lane),
+        #[cfg(not(feature = "python"))]
+        EngineKind::Python(name) => Err(EngineError::Failed(format!(
+            "engine '{name}' is one in Python, and this build has none"
+        ))),
     }
 }

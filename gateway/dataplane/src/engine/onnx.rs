@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use super::onnx_binding::{Binding, MemoryInfo, Side};
 use super::onnx_external::external_tensor;
-use super::{Buffer, Buffers, EngineError, Lane};
+use super::{Buffer, Buffers, EngineError, Lane, OpenWith};
+use crate::config::Provider;
 use crate::model::directory::VerifiedModel;
 use crate::tensor::{Bucket, DataType, TensorSpec};
 
@@ -58,14 +60,21 @@ fn environment() -> Result<&'static Environment, String> {
     made.as_ref().map_err(Clone::clone)
 }
 
-fn open_session(graph: &[u8]) -> Result<Session, String> {
+fn open_session(graph: &[u8], provider: Provider) -> Result<Session, String> {
     if let Some(tensor) = external_tensor(graph)? {
         return Err(format!(
             "tensor '{tensor}' keeps its data in another file; put the weights into the graph"
         ));
     }
     let build = || -> ort::Result<Session> {
-        Session::builder(environment().map_err(ort::Error::new)?)?
+        let builder = Session::builder(environment().map_err(ort::Error::new)?)?;
+        let builder = match provider {
+            Provider::Cpu => builder,
+            // Falling back to the CPU in silence would be a model of another speed.
+            Provider::Cuda => builder
+                .with_execution_providers([ep::CUDA::default().build().error_on_failure()])?,
+        };
+        builder
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
@@ -74,6 +83,9 @@ fn open_session(graph: &[u8]) -> Result<Session, String> {
             .commit_from_memory(graph)
     };
     environment()?;
+    if provider == Provider::Cuda && !ep::CUDA::is_available().unwrap_or(false) {
+        return Err("this ONNX Runtime was built without CUDA: install onnxruntime-gpu".into());
+    }
     build().map_err(|e| format!("ONNX Runtime refused the graph: {e}"))
 }
 
@@ -112,7 +124,7 @@ fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
 
 /// The inputs and outputs of a graph, as it names them: an open dimension is -1.
 pub fn tensors_of(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), String> {
-    let session = open_session(graph)?;
+    let session = open_session(graph, Provider::Cpu)?;
     let specs = |outlets: &[Outlet]| outlets.iter().map(spec).collect::<Result<Vec<_>, _>>();
     Ok((specs(session.inputs())?, specs(session.outputs())?))
 }
@@ -124,7 +136,7 @@ pub fn probe_shapes(
     length: usize,
 ) -> Result<Vec<Vec<i64>>, String> {
     const ROWS: usize = 2;
-    let mut session = open_session(graph)?;
+    let mut session = open_session(graph, Provider::Cpu)?;
     let bucket = Bucket { rows: ROWS, length };
     let memory = MemoryInfo::cpu()?;
     let mut buffers: Vec<Buffer> = Vec::new();
@@ -172,17 +184,18 @@ pub struct OnnxLane {
 unsafe impl Send for OnnxLane {}
 
 impl OnnxLane {
-    pub fn open(model: &VerifiedModel, largest: Bucket) -> Result<Self, EngineError> {
-        Self::open_checked(model, largest).map_err(EngineError::Failed)
+    pub fn open(model: &VerifiedModel, with: OpenWith) -> Result<Self, EngineError> {
+        Self::open_checked(model, with).map_err(EngineError::Failed)
     }
 
-    fn open_checked(model: &VerifiedModel, largest: Bucket) -> Result<Self, String> {
+    fn open_checked(model: &VerifiedModel, with: OpenWith) -> Result<Self, String> {
+        let largest = with.largest;
         let contract = &model.contract;
         let graph = contract
             .graph
             .as_deref()
             .ok_or("the contract names no graph")?;
-        let session = open_session(model.file(graph)?)?;
+        let session = open_session(model.file(graph)?, with.provider)?;
         let inputs = contract.engine_inputs();
         agree("input", session.inputs(), &inputs)?;
         agree("output", session.outputs(), &contract.outputs)?;
@@ -270,8 +283,8 @@ fn agree(side: &str, graph: &[Outlet], contract: &[TensorSpec]) -> Result<(), St
 }
 
 impl Lane for OnnxLane {
-    fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
-        &mut self.buffers
+    fn buffers(&mut self, _bucket: Bucket) -> Result<&mut Buffers, EngineError> {
+        Ok(&mut self.buffers)
     }
 
     fn run(&mut self, bucket: Bucket, rows: usize) -> Result<(), EngineError> {

@@ -32,8 +32,8 @@ impl SyntheticLane {
 }
 
 impl Lane for SyntheticLane {
-    fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
-        &mut self.buffers
+    fn buffers(&mut self, _bucket: Bucket) -> Result<&mut Buffers, EngineError> {
+        Ok(&mut self.buffers)
     }
 
     fn run(&mut self, _bucket: Bucket, rows: usize) -> Result<(), EngineError> {

@@ -449,9 +449,9 @@ fn run(
         rows,
         length: length.unwrap_or(1),
     };
-    gather(lane.buffers(bucket), contract, jobs, bucket.length);
+    gather(lane.buffers(bucket)?, contract, jobs, bucket.length);
     lane.run(bucket, rows)?;
-    let buffers = lane.buffers(bucket);
+    let buffers = lane.buffers(bucket)?;
     let outputs = contract.outputs.iter().zip(&buffers.outputs);
     Ok(outputs
         .map(|(spec, buffer)| buffer.as_bytes()[..rows * spec.row_bytes()].to_vec())

@@ -14,8 +14,8 @@ use state::Slot;
 struct Doubler(Buffers, std::sync::mpsc::Receiver<()>);
 
 impl Lane for Doubler {
-    fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
-        &mut self.0
+    fn buffers(&mut self, _bucket: Bucket) -> Result<&mut Buffers, EngineError> {
+        Ok(&mut self.0)
     }
 
     fn run(&mut self, _bucket: Bucket, rows: usize) -> Result<(), EngineError> {

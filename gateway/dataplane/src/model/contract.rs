@@ -9,23 +9,44 @@ use crate::tensor::{DataType, TensorSpec};
 
 pub const FORMAT: &str = "sluicegate.contract/1";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What runs a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum EngineKind {
     Onnxruntime,
     /// Gives its inputs back: what a request costs without a model.
     Identity,
     /// Gives its inputs back after a fixed time: a load test's stand-in for a large model.
     Delay,
+    /// One of gateway/engines, by its name.
+    Python(String),
 }
 
 impl EngineKind {
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Onnxruntime => "onnxruntime",
             Self::Identity => "identity",
             Self::Delay => "delay",
+            Self::Python(name) => name,
         }
+    }
+}
+
+impl From<String> for EngineKind {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "onnxruntime" => Self::Onnxruntime,
+            "identity" => Self::Identity,
+            "delay" => Self::Delay,
+            _ => Self::Python(name),
+        }
+    }
+}
+
+impl From<EngineKind> for String {
+    fn from(kind: EngineKind) -> Self {
+        kind.name().to_owned()
     }
 }
 
@@ -228,7 +249,14 @@ impl Contract {
     }
 
     fn check_engine(&self) -> Result<(), String> {
-        match (self.engine, &self.graph) {
+        match (&self.engine, &self.graph) {
+            (EngineKind::Python(name), _) => {
+                let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+                if name.is_empty() || !name.bytes().all(plain) {
+                    return Err(format!("'{name}' is not an engine's name"));
+                }
+                Ok(())
+            }
             (EngineKind::Onnxruntime, None) => Err("engine onnxruntime needs 'graph'".into()),
             (EngineKind::Onnxruntime, Some(_)) => Ok(()),
             (engine, Some(_)) => Err(format!("engine {} takes no 'graph'", engine.name())),

@@ -53,6 +53,12 @@ impl VerifiedModel {
             .ok_or_else(|| format!("file '{name}' is not in the manifest"))
     }
 
+    /// Every file but the manifest, by path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let files = self.files.iter();
+        files.map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+    }
+
     /// Sizes of the files by path, the manifest left out.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
         self.files

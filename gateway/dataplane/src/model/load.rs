@@ -8,7 +8,8 @@ use super::directory::{VerifiedModel, verify};
 use super::probe::row_dependence;
 use super::text::TextStage;
 use crate::clock::now;
-use crate::engine::{self, Lane};
+use crate::config::ModelSettings;
+use crate::engine::{self, Lane, OpenWith};
 use crate::sched::cost::{CostTable, bucket_sizes, length_classes};
 use crate::tensor::Bucket;
 
@@ -46,7 +47,8 @@ pub struct LoadReport {
 ///
 /// # Errors
 /// A sentence that says which check failed.
-pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String> {
+pub fn load(path: &Path, lanes: usize, settings: &ModelSettings) -> Result<Loaded, String> {
+    let max_rows = settings.max_batch;
     let started = now();
     let verified = verify(path)?;
     let contract = &verified.contract;
@@ -67,9 +69,13 @@ pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String
     }
     let text = TextStage::open(&verified)?;
     let mut open = Vec::with_capacity(lanes.max(1));
-    for _ in 0..lanes.max(1) {
-        let lane = engine::open(&verified, largest).map_err(|e| e.message().to_owned())?;
-        open.push(lane);
+    for lane in 0..lanes.max(1) {
+        let with = OpenWith {
+            largest,
+            provider: settings.provider,
+            lane,
+        };
+        open.push(engine::open(&verified, with).map_err(|e| e.message().to_owned())?);
     }
     let failed = |e: engine::EngineError| format!("the model fails at run time: {}", e.message());
     // A delay is not a model: probing it would only take its time.

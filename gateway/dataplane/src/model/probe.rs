@@ -153,12 +153,12 @@ fn run(
         rows: batch.len(),
         length: batch.iter().map(|r| r.length()).max().unwrap_or(1),
     };
-    let buffers = lane.buffers(bucket);
+    let buffers = lane.buffers(bucket)?;
     for (index, row) in batch.iter().enumerate() {
         row.write(contract, buffers, index, bucket.length);
     }
     lane.run(bucket, batch.len())?;
-    let buffers = lane.buffers(bucket);
+    let buffers = lane.buffers(bucket)?;
     let output = |index: usize| {
         let outputs = contract.outputs.iter().zip(&buffers.outputs);
         outputs
@@ -301,8 +301,8 @@ mod tests {
     }
 
     impl Lane for Leaky {
-        fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
-            &mut self.buffers
+        fn buffers(&mut self, _bucket: Bucket) -> Result<&mut Buffers, EngineError> {
+            Ok(&mut self.buffers)
         }
 
         fn run(&mut self, _bucket: Bucket, rows: usize) -> Result<(), EngineError> {

@@ -149,7 +149,7 @@ fn by_name(root: &Path) -> Result<BTreeMap<String, Vec<u64>>, String> {
 /// Verifies, opens, probes and warms a version. Touches nothing that calls use.
 fn read(config: &Config, name: &str, version: u64) -> Result<Loaded, String> {
     let path = config.models.join(name).join(version.to_string());
-    load(&path, config.lanes, config.settings(name).max_batch)
+    load(&path, config.lanes, &config.settings(name))
 }
 
 /// Gives a loaded version to the executor.

@@ -180,8 +180,8 @@ fn read_only(key: &str) -> Status {
     Status::new(Code::PermissionDenied, text)
 }
 
-fn platform(model: &Model) -> &'static str {
-    match model.contract.engine {
+fn platform(model: &Model) -> &str {
+    match &model.contract.engine {
         EngineKind::Onnxruntime => "onnxruntime_onnx",
         other => other.name(),
     }

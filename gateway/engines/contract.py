@@ -1,0 +1,143 @@
+"""The engine contract in Python; its Rust twin is gateway/dataplane/src/engine/mod.rs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Open Inference names; BF16 has no numpy type and travels as its bits.
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in {
+        "BOOL": np.bool_,
+        "UINT8": np.uint8,
+        "UINT16": np.uint16,
+        "UINT32": np.uint32,
+        "UINT64": np.uint64,
+        "INT8": np.int8,
+        "INT16": np.int16,
+        "INT32": np.int32,
+        "INT64": np.int64,
+        "FP16": np.float16,
+        "BF16": np.uint16,
+        "FP32": np.float32,
+        "FP64": np.float64,
+    }.items()
+}
+
+
+class EngineError(Exception):
+    """This batch or this model failed; the lane goes on."""
+
+    kind = "failed"
+
+
+class BadInput(EngineError):  # noqa: N818 - the contract's name for it
+    """The input is at fault; another input may work."""
+
+    kind = "bad_input"
+
+
+class DeviceLost(EngineError):  # noqa: N818 - the contract's name for it
+    """The device is gone; the lane cannot go on."""
+
+    kind = "device_lost"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The shape of a batch: rows, and tokens a row (1 where every shape is fixed)."""
+
+    rows: int
+    length: int = 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of the engine.
+
+    `shape` begins with -1, the batch, unless the model is not batched; a second -1 is the length of
+    a text in tokens.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """numpy's type of one element."""
+        return DTYPES[self.datatype]
+
+    def batch_shape(self, bucket: Bucket) -> tuple[int, ...]:
+        """The dimensions of a batch."""
+        sizes = {0: bucket.rows}
+        return tuple(
+            sizes.get(i, bucket.length) if size == -1 else size for i, size in enumerate(self.shape)
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified model: its tensors as the engine takes them, and the bytes that were verified."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    files: Mapping[str, bytes]
+    graph: str | None = None
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """C-contiguous arrays in the contract's order, of a bucket's batch shapes."""
+
+    inputs: tuple[NDArray[Any], ...]
+    outputs: tuple[NDArray[Any], ...]
+
+    @staticmethod
+    def zeros(model: Model, bucket: Bucket) -> "Buffers":
+        """Plain memory for a bucket."""
+
+        def make(tensors: tuple[Tensor, ...]) -> tuple[NDArray[Any], ...]:
+            return tuple(np.zeros(t.batch_shape(bucket), t.dtype) for t in tensors)
+
+        return Buffers(make(model.inputs), make(model.outputs))
+
+
+class Lane(Protocol):
+    """One model on one lane; used by one thread at a time."""
+
+    def buffers(self, bucket: Bucket) -> Buffers:
+        """What `run` reads and writes for this bucket: asked once a bucket, kept for good.
+
+        The arrays stay where they are until the lane is closed; rows are gathered into them
+        without Python's lock.
+        """
+        ...
+
+    def run(self, bucket: Bucket, rows: int) -> None:
+        """Run the first `rows` rows of the bucket's buffers, 1 <= rows <= bucket.rows.
+
+        Releases Python's lock while it waits.
+
+        Raises:
+            BadInput: the input is at fault.
+            EngineError: this batch failed.
+            DeviceLost: the device is gone.
+
+        """
+        ...
+
+    def warm(self, bucket: Bucket) -> None:
+        """Make the first real batch of this bucket as fast as the rest."""
+        ...
+
+    def describe(self) -> str:
+        """Name and version of what runs the model."""
+        ...
+
+    def close(self) -> None:
+        """Free what the lane holds; no call comes after. May be called twice."""
+        ...
