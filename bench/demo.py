@@ -29,7 +29,7 @@ from gateway.packing import Decision, pack_graph
 from trainer.datasets import LOADERS, DataError
 from trainer.package_index import FetchError
 from trainer.quality import decide, measure
-from trainer.tabular import Fitted, fit
+from trainer.tabular import FittedTable, fit
 
 OUT = load.ROOT / "build" / "demo"
 
@@ -58,14 +58,14 @@ def _step(console: Console, text: str) -> Iterator[None]:
     console.print(f"[green]✓[/] {text}")
 
 
-def _fit(console: Console, specialist: Specialist) -> Fitted:
+def _fit(console: Console, specialist: Specialist) -> FittedTable:
     with _step(console, f"{specialist.name}: fetch the {specialist.dataset} set"):
         dataset = LOADERS[specialist.dataset]()
     with _step(console, f"{specialist.name}: choose a model by cross-validation, fit, export"):
         return fit(dataset)
 
 
-def _pack(specialist: Specialist, fitted: Fitted, repository: Path) -> None:
+def _pack(specialist: Specialist, fitted: FittedTable, repository: Path) -> None:
     below, above = fitted.dataset.label_names
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder, "model.onnx")
@@ -75,7 +75,12 @@ def _pack(specialist: Specialist, fitted: Fitted, repository: Path) -> None:
 
 
 def _serve_rows(
-    specialist: Specialist, fitted: Fitted, server: Contender, rate: float, sends: int, folder: Path
+    specialist: Specialist,
+    fitted: FittedTable,
+    server: Contender,
+    rate: float,
+    sends: int,
+    folder: Path,
 ) -> SpecialistResult:
     """Send the held-out rows round and round; compare every row's decision with the offline one."""
     requests, responses = folder / "requests.bin", folder / "responses.bin"
