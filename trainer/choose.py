@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from trainer.datasets import Features
 from trainer.export import Classifier
@@ -47,7 +48,9 @@ def choose(candidates: Mapping[str, Classifier], x: Features, y: Labels, costs: 
         y: int8 [n].
         costs: what wrong decisions cost.
     """
-    out_of_fold = {name: fold_scores(model, x, y) for name, model in candidates.items()}
+    # These problems are small: threads of the linear algebra would mostly wait for each other.
+    with threadpool_limits(1):
+        out_of_fold = {name: fold_scores(model, x, y) for name, model in candidates.items()}
     cv_auc = {
         name: float(np.mean([auc(one, y) for one in repeats]))
         for name, repeats in out_of_fold.items()
