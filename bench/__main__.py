@@ -12,6 +12,8 @@ from bench.measure import MEASURES
 from bench.results import table
 from bench.scenario import ScenarioError
 from bench.servers import ServerError
+from trainer.datasets import DataError
+from trainer.package_index import FetchError
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -35,7 +37,7 @@ def main(
         with console.status(name) as status:
             try:
                 result = MEASURES[known[name].kind](known[name], status.update)
-            except (LoadError, ServerError) as error:
+            except (LoadError, ServerError, FetchError, DataError) as error:
                 console.print(f"[red]{name}: {error}")
                 failed = True
                 continue

@@ -12,12 +12,12 @@ from typing import Any
 
 from bench import models, servers, workload
 from bench.load import LoadSpec, run
+from bench.precision import precision
 from bench.results import Bar, Figure, Result
-from bench.scenario import Scenario
+from bench.scenario import Say, Scenario
 from bench.servers import Contender
 from gateway.cli.status import fetch
 
-Say = Callable[[str], None]
 MESSAGES = 256
 
 
@@ -331,4 +331,5 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "footprint": footprint,
     "generator": generator,
     "runtimes": runtimes,
+    "precision": precision,
 }

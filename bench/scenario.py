@@ -1,11 +1,24 @@
 """Scenarios: what to measure and how, from bench/scenarios/*.toml."""
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("scenarios")
-KINDS = ("compare", "packed", "added", "overload", "footprint", "generator", "runtimes")
+KINDS = (
+    "compare",
+    "packed",
+    "added",
+    "overload",
+    "footprint",
+    "generator",
+    "runtimes",
+    "precision",
+)
+
+# Shows what is being measured.
+Say = Callable[[str], None]
 
 
 class ScenarioError(ValueError):

@@ -34,12 +34,14 @@ class FittedText(Fitted[TextDataset]):
         tokenizer: its tokenizer.json, without padding and truncation of its own.
         max_tokens, max_bytes: of a text at most; see `trainer.tokens.encode`.
         held_out_ids: m held-out texts' tokens, in the order of the scores.
+        head: as in the graph.
     """
 
     tokenizer: bytes
     max_tokens: int
     max_bytes: int
     held_out_ids: tuple[Ids, ...]
+    head: Head
 
     @property
     def held_out_texts(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ def fit(
         max_tokens=MAX_TOKENS,
         max_bytes=MAX_BYTES,
         held_out_ids=held_out,
+        head=head,
     )
 
 

@@ -48,12 +48,14 @@ def reference(ids: npt.NDArray[np.int64]) -> Wide:
     weights = {name: tensor.astype(np.float64) for name, tensor in tiny.weights().items()}
 
     def linear(x: Wide, name: str) -> Wide:
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        found: Wide = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        return found
 
     def normal(x: Wide, name: str) -> Wide:
         centred = x - x.mean(-1, keepdims=True)
         spread = np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
-        return centred / spread * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        found: Wide = centred / spread * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        return found
 
     gelu = np.vectorize(lambda v: 0.5 * v * (1 + erf(v / 2**0.5)))
     x = weights["embeddings.word_embeddings.weight"][ids]
@@ -73,7 +75,8 @@ def reference(ids: npt.NDArray[np.int64]) -> Wide:
         z = linear(gelu(linear(y, f"{name}.intermediate.dense")), f"{name}.output.dense")
         x = normal(z + y, f"{name}.output.LayerNorm")
     mean = x.mean(0)
-    return np.asarray(mean / np.linalg.norm(mean))
+    found: Wide = mean / np.linalg.norm(mean)
+    return found
 
 
 def test_the_float32_graph_computes_what_is_described_padded_or_not() -> None:

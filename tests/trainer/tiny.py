@@ -11,7 +11,7 @@ from trainer.minilm import Encoder, Tensor
 from trainer.quality import Costs
 from trainer.texts import TextDataset
 
-WIDTH, INNER, HEADS, LAYERS, PLACES = 16, 32, 4, 2, 24
+WIDTH, INNER, HEADS, LAYERS, PLACES = 16, 32, 4, 2, 64
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 CALM = ("tea", "bread", "garden", "bicycle", "rain")
 LOUD = ("siren", "thunder", "drum")
