@@ -17,7 +17,7 @@ help:
 	@echo "make demo           fit two specialists on real data, serve, load and compare them"
 	@echo "make test           every test, Rust and Python"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
-	@echo "make bench          every figure of the README against grpcio (about 12 minutes; S=packed for one)"
+	@echo "make bench          every figure of the README against grpcio (about 20 minutes; S=packed for one)"
 	@echo "make install-check  pip install . into a clean environment, and serve from there"
 	@echo "make stubs          generate the Python stubs from proto/"
 	@echo "make lock           resolve requirements/dev.txt anew"
