@@ -84,6 +84,8 @@ def sluicegate(
     started = time.monotonic()
     with _process(command, cores) as process:
         told = json.loads(_first_line(process, "sluicegate"))
+        if "error" in told:
+            raise ServerError(f"sluicegate did not start: {told['error']}")
         ready_s = time.monotonic() - started
         grpc, http = (int(told[door].rsplit(":", 1)[1]) for door in ("grpc", "http"))
         yield Contender("sluicegate", grpc, told["pid"], ready_s, http)

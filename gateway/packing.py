@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from gateway import _native
 from gateway.runtime import use_onnxruntime
 
 GRAPH = "model.onnx"
 CONTRACT = "contract.toml"
+TOKENIZER = "tokenizer.json"
 
 
 class PackError(ValueError):
@@ -32,6 +35,64 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Text:
+    """The graph takes tokens; callers send text in one BYTES input.
+
+    A text is cut to `max_bytes` bytes at a character, then to `max_tokens` tokens, special ones
+    included. `tokenizer` is the file's bytes (Hugging Face's tokenizer.json).
+    """
+
+    tokenizer: bytes
+    input: str = "text"
+    max_tokens: int = 64
+    max_bytes: int = 2048
+    pad: int = 0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a graph does not say of itself.
+
+    Attributes:
+        decision: what is decided of a row.
+        fallback: for each output the values of one row, answered when a request was shed or late.
+        labels: for an output the names of its classes.
+        non_finite: "allow" NaN and infinities in float inputs, or "refuse" such requests.
+        unbatched: requests share no batches; every shape is that of one request.
+        text: how text becomes the graph's tokens.
+    """
+
+    decision: Decision | None = None
+    fallback: Mapping[str, Sequence[float]] | None = None
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    non_finite: Literal["allow", "refuse"] = "allow"
+    unbatched: bool = False
+    text: Text | None = None
+
+    def to_json(self) -> str:
+        """The wishes as the data plane reads them."""
+        said: dict[str, Any] = {
+            "labels": {name: list(labels) for name, labels in self.labels.items()},
+            "non_finite": self.non_finite,
+            "unbatched": self.unbatched,
+        }
+        if self.decision:
+            said["decision"] = asdict(self.decision)
+        if self.fallback is not None:
+            outputs = {name: list(values) for name, values in self.fallback.items()}
+            said["fallback"] = {"outputs": outputs}
+        if self.text:
+            said["text"] = {
+                "input": self.text.input,
+                "tokenizer": TOKENIZER,
+                "max_tokens": self.text.max_tokens,
+                "max_bytes": self.text.max_bytes,
+                "pad": self.text.pad,
+            }
+        return json.dumps(said)
+
+
+@dataclass(frozen=True)
 class Packed:
     """A model directory and whether it was made now or was there already."""
 
@@ -43,29 +104,36 @@ class Packed:
 
 
 def pack_graph(
-    graph: Path, name: str, repository: Path, decision: Decision | None = None
+    graph: Path,
+    name: str,
+    repository: Path,
+    decision: Decision | None = None,
+    wishes: Wishes | None = None,
 ) -> Packed:
     """Pack an ONNX graph; its tensors are read from the graph.
 
-    The directory appears whole or not at all. A model that is in the repository already, by
-    digest, keeps its version number.
+    `decision` is short for the wish of that name. The directory appears whole or not at all. A
+    model that is in the repository already, by digest, keeps its version number.
 
     Raises:
-        PackError: the graph cannot be read or served, or the name is not a model's name.
+        PackError: the graph cannot be read or served, does not fit the wishes, or the name is not
+            a model's name.
 
     """
+    wishes = wishes or Wishes(decision=decision)
     try:
         data = graph.read_bytes()
     except OSError as error:
         raise PackError(f"{graph}: {error.strerror}") from error
     use_onnxruntime()
     try:
-        text = _native.contract_of_graph(
-            data, GRAPH, json.dumps(asdict(decision)) if decision else None
-        )
+        text = _native.contract_of_graph(data, GRAPH, wishes.to_json())
     except ValueError as error:
         raise PackError(f"{graph}: {error}") from error
-    return _place(name, repository, {GRAPH: data, CONTRACT: text.encode()})
+    files = {GRAPH: data, CONTRACT: text.encode()}
+    if wishes.text:
+        files[TOKENIZER] = wishes.text.tokenizer
+    return _place(name, repository, files)
 
 
 def pack_contract(contract: str, name: str, repository: Path) -> Packed:

@@ -83,7 +83,9 @@ def eventually(check: Callable[[], bool]) -> bool:
     return False
 
 
-def raw_call(server: Contender, message: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
+def raw_call(
+    server: Contender, message: bytes | None, headers: dict[str, str], compressed: bool = False
+) -> tuple[int, str]:
     """One ModelInfer written by hand, with headers that no gRPC client would send.
 
     Without a message the request's body never ends. Returns the gRPC status and sentence; an
@@ -97,7 +99,7 @@ def raw_call(server: Contender, message: bytes | None, headers: dict[str, str]) 
         head |= {"content-type": "application/grpc", "te": "trailers"} | headers
         connection.send_headers(1, list(head.items()))
         if message is not None:
-            body = b"\0" + len(message).to_bytes(4, "big") + message
+            body = bytes([compressed]) + len(message).to_bytes(4, "big") + message
             connection.send_data(1, body, end_stream=True)
         s.sendall(connection.data_to_send())
         told: dict[str, str] = {}

@@ -22,14 +22,36 @@ def pack(
     labels: Annotated[
         str, typer.Option(help="Names of the two decisions: below, at or above the threshold.")
     ] = "no,yes",
+    fallback: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer in place of an error when shed or late: OUTPUT=VALUE[,VALUE...], one for "
+            "each output, ; between them.",
+            metavar="VALUES",
+        ),
+    ] = None,
+    refuse_nan: Annotated[
+        bool, typer.Option("--refuse-nan", help="Refuse requests with NaN or infinities.")
+    ] = False,
+    unbatched: Annotated[
+        bool, typer.Option("--unbatched", help="Requests share no batches; shapes are fixed.")
+    ] = False,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="A tokenizer.json: callers send text, the graph gets its tokens."),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a text at most.")] = 64,
+    max_bytes: Annotated[
+        int, typer.Option(min=2, help="Bytes of a text that are looked at, at most.")
+    ] = 2048,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Make DIR/NAME/N from an ONNX graph: contract, manifest, digest.
 
     Inputs and outputs are read from the graph; the first dimension of each must be the batch, of
-    variable size. The same model packed twice keeps its number.
+    variable size, unless --unbatched. The same model packed twice keeps its number.
     """
-    from gateway.packing import Decision, PackError, pack_graph  # noqa: PLC0415
+    from gateway.packing import Decision, PackError, Text, Wishes, pack_graph  # noqa: PLC0415
 
     decision = None
     if threshold is not None:
@@ -46,7 +68,18 @@ def pack(
             "--output and --column say where the decision is: they need --threshold", USAGE, as_json
         )
     try:
-        packed = pack_graph(graph, name, out, decision)
+        text = Text(tokenizer.read_bytes(), "text", max_tokens, max_bytes) if tokenizer else None
+    except OSError as error:
+        fail(f"{tokenizer}: {error.strerror}", USAGE, as_json)
+    wishes = Wishes(
+        decision=decision,
+        fallback=_fallback(fallback, as_json),
+        non_finite="refuse" if refuse_nan else "allow",
+        unbatched=unbatched,
+        text=text,
+    )
+    try:
+        packed = pack_graph(graph, name, out, wishes=wishes)
     except PackError as error:
         fail(str(error), REFUSED, as_json)
     say(f"{packed.path}: {packed.digest}{'' if packed.new else ' (was there already)'}")
@@ -60,3 +93,16 @@ def pack(
                 "new": packed.new,
             }
         )
+
+
+def _fallback(said: str | None, as_json: bool) -> dict[str, list[float]] | None:
+    if said is None:
+        return None
+    values = {}
+    for part in said.split(";"):
+        output, _, numbers = part.partition("=")
+        try:
+            values[output.strip()] = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            fail(f"--fallback takes OUTPUT=VALUE[,VALUE...], not '{part}'", USAGE, as_json)
+    return values

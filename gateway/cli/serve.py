@@ -94,6 +94,8 @@ def serve(
 
 def _introduce(model: dict[str, object]) -> None:
     where = f"{model['name']} version {model['version']}"
+    if model["state"] not in ("live", "failed"):
+        return
     if model["state"] == "failed":
         say(typer.style(f"NOT LOADED: {where}: {model['error']}", fg="red", bold=True))
         return

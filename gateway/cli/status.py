@@ -55,13 +55,14 @@ def _show(told: dict[str, Any]) -> None:
 
     table = Table("model", "version", "state", "queued", "outcomes", "least cost", "most")
     for m in told["models"]:
-        if m["state"] == "failed":
-            table.add_row(m["name"], m["version"], f"[red]failed: {m['error']}", "", "", "", "")
+        if "digest" not in m:
+            state = f"[red]failed: {m['error']}" if m["state"] == "failed" else m["state"]
+            table.add_row(m["name"], m["version"], state, "", "", "", "")
             continue
         outcomes = ", ".join(f"{k} {n}" for k, n in m["requests"].items() if n) or "none yet"
         # One row, and the largest batch that was measured.
         lines = [m["cost"][0], m["cost"][-1]] if m["cost"] else []
         cost = [f"{line['p50_us']:.0f} µs ({line['rows']})" for line in lines]
-        state = "live, unsigned" if not m["signed"] else "live"
+        state = m["state"] + ("" if m["signed"] else ", unsigned")
         table.add_row(m["name"], m["version"], state, str(m["queued_requests"]), outcomes, *cost)
     Console().print(table)

@@ -9,6 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import grpc
+import numpy as np
 import pytest
 
 from bench import models
@@ -82,7 +83,9 @@ def test_the_newest_version_is_served_and_others_are_named(tmp_path: Path, serve
     answer = client.stub.ModelInfer(request("m", models.rows(1)), timeout=5)
     assert answer.model_version == "2"
     wanted = request("m", models.rows(1), model_version="1")
-    assert client.refusal(wanted)[1] == "model 'm' has no version '1'; version 2 is live"
+    assert client.refusal(wanted)[1] == "model 'm' version 1 is not live (unloaded); version 2 is"
+    wanted = request("m", models.rows(1), model_version="7")
+    assert client.refusal(wanted)[1] == "model 'm' has no version '7'; version 2 is live"
 
 
 def test_sigterm_lets_calls_in_flight_end_and_refuses_new_connections(
@@ -106,8 +109,9 @@ def test_sigterm_lets_calls_in_flight_end_and_refuses_new_connections(
 def test_settings_of_a_model_are_used(tmp_path: Path, serve: Serve) -> None:
     models.pack_identity(tmp_path, "echo")
     server = serve(tmp_path, config="[model.echo]\nmax_batch = 4\n")
-    code, sentence = connect(server).refusal(request("echo", models.rows(5)))
-    assert (code, "at most 4" in sentence) == (CODE.INVALID_ARGUMENT, True)
+    x = models.rows(10)
+    np.testing.assert_array_equal(connect(server).infer(request("echo", x)), x)
+    assert max(rows for rows, _ in model_status(server, "echo")["batch_sizes"]) == 4
 
 
 def test_a_full_queue_sheds(tmp_path: Path, serve: Serve) -> None:

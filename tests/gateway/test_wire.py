@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bench import models
 from bench.servers import Contender
 from gateway.wire import open_inference_pb2 as pb
-from tests.calls import Client, floats, model_status, request
+from tests.calls import Client, floats, model_status, raw_call, request
 
 CODE = grpc.StatusCode
 
@@ -130,8 +130,8 @@ BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
     "wrong shape": ({"shape": [2, 31]}, CODE.INVALID_ARGUMENT, "takes [-1, 32]"),
     "negative shape": ({"shape": [-2, 32]}, CODE.INVALID_ARGUMENT, "shape [-2, 32]"),
     "empty batch": ({"shape": [0, 32], "raw": [b""]}, CODE.INVALID_ARGUMENT, "has no rows"),
-    "too many rows": ({"shape": [257, 32]}, CODE.INVALID_ARGUMENT, "at most 256"),
-    "absurd rows": ({"shape": [2**62, 32]}, CODE.INVALID_ARGUMENT, "at most 256"),
+    "too many rows": ({"shape": [16_385, 32]}, CODE.INVALID_ARGUMENT, "at most 16384"),
+    "absurd rows": ({"shape": [2**62, 32]}, CODE.INVALID_ARGUMENT, "at most 16384"),
     "short raw": ({"raw": [b"123"]}, CODE.INVALID_ARGUMENT, "3 raw bytes"),
     "no content": ({"raw": []}, CODE.INVALID_ARGUMENT, "neither contents nor raw"),
     "two raws": ({"raw": [b"", b""]}, CODE.INVALID_ARGUMENT, "2 raw_input_contents"),
@@ -216,11 +216,26 @@ def test_a_sentence_that_quotes_the_caller_is_cut(client: Client) -> None:
     assert (code, len(sentence) < 1_100) == (CODE.INVALID_ARGUMENT, True)
 
 
-def test_a_compressed_message_and_an_unknown_method_are_unimplemented(client: Client) -> None:
-    # Zeros, since a message that would not shrink is sent as it is.
-    message = request("tabular", 0 * models.rows(64)).SerializeToString()
-    gzip = _raw_call(client, INFER, message, compression=grpc.Compression.Gzip)
-    assert (gzip.code(), "compressed" in gzip.details()) == (CODE.UNIMPLEMENTED, True)
+def test_a_compressed_request_is_answered_compressed(client: Client) -> None:
+    x = models.rows(64)
+    answers = [
+        client.stub.ModelInfer(request("echo", x), timeout=5, compression=compression)
+        for compression in (grpc.Compression.Gzip, None)
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_garbage_that_says_gzip_is_refused(server: Contender) -> None:
+    for headers, code, sentence in (
+        ({"grpc-encoding": "gzip"}, 3, "says gzip and is not"),
+        ({"grpc-encoding": "snappy"}, 12, "gzip is understood"),
+        ({}, 12, "grpc-encoding says nothing"),
+    ):
+        got, told = raw_call(server, b"garbage", headers, compressed=True)
+        assert (got, sentence in told) == (code, True), told
+
+
+def test_an_unknown_method_is_unimplemented(client: Client) -> None:
     unknown = _raw_call(client, "/inference.GRPCInferenceService/ModelGuess", b"")
     assert (unknown.code(), "ModelGuess" in unknown.details()) == (CODE.UNIMPLEMENTED, True)
 

@@ -17,6 +17,77 @@ pub enum IoModel {
     WorkStealing,
 }
 
+/// Which tool's habits the answers follow where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compat {
+    /// Status codes as gRPC means them.
+    None,
+    /// Codes, sentences and server name as Triton's clients and load tools expect them.
+    Triton,
+}
+
+/// Who may load and unload models through the repository calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RepositoryCalls {
+    Off,
+    /// Callers on this machine.
+    Local,
+}
+
+/// Which versions of a model are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Versions {
+    /// The newest so many.
+    Latest(usize),
+    All,
+    Only(Vec<u64>),
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self::Latest(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Versions {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Said {
+            Word(String),
+            Number(usize),
+            List(Vec<u64>),
+        }
+        let expected =
+            "expected \"latest\", \"all\", a number of newest versions or a list of versions";
+        let refused = || serde::de::Error::custom(expected);
+        match Said::deserialize(deserializer).map_err(|_| refused())? {
+            Said::Word(word) if word == "latest" => Ok(Self::Latest(1)),
+            Said::Word(word) if word == "all" => Ok(Self::All),
+            Said::Number(n) if n > 0 => Ok(Self::Latest(n)),
+            Said::List(list) if !list.is_empty() => Ok(Self::Only(list)),
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl Versions {
+    /// Those of `present` (ascending) that are to be served.
+    pub fn pick(&self, present: &[u64]) -> Vec<u64> {
+        match self {
+            Self::Latest(n) => present[present.len().saturating_sub(*n)..].to_vec(),
+            Self::All => present.to_vec(),
+            Self::Only(list) => present
+                .iter()
+                .copied()
+                .filter(|v| list.contains(v))
+                .collect(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -27,9 +98,99 @@ pub struct Config {
     pub io_model: IoModel,
     pub io_spin_us: u64,
     pub lanes: usize,
+    pub tokenizer_threads: usize,
     pub max_message_bytes: usize,
+    pub max_connections: usize,
     pub drain_seconds: u64,
+    pub lame_duck_seconds: u64,
+    pub watch_seconds: u64,
+    pub compat: Compat,
+    pub repository_calls: RepositoryCalls,
+    pub max_unread_bytes: usize,
+    pub tls: Option<TlsSettings>,
+    pub caller: BTreeMap<String, CallerSettings>,
     pub model: BTreeMap<String, ModelSettings>,
+}
+
+/// `[tls]`: files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The server's certificate and what leads from it to its root.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Roots of clients' certificates; with it, clients have to show one.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is turned away.
+    #[serde(default = "yes")]
+    pub client_required: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `[caller.NAME]`: who may call, known by a certificate's name or a token's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerSettings {
+    #[serde(default)]
+    pub certificate: Option<String>,
+    #[serde(default)]
+    pub token_sha256: Option<String>,
+    /// Models that it may use; `*` at the end stands for any rest.
+    #[serde(default = "everything")]
+    pub models: Vec<String>,
+    /// Its weight when not all can be answered.
+    #[serde(default = "one")]
+    pub share: u16,
+    /// May load and unload models.
+    #[serde(default)]
+    pub repository: bool,
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".into()]
+}
+
+fn one() -> u16 {
+    1
+}
+
+impl CallerSettings {
+    /// The digest of its token.
+    pub fn token_digest(&self) -> Option<[u8; 32]> {
+        let text = self.token_sha256.as_ref()?;
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (index, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        }
+        Some(digest)
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        if self.certificate.is_none() && self.token_sha256.is_none() {
+            return Err(format!(
+                "[caller.{name}] needs 'certificate' or 'token_sha256' to be known by"
+            ));
+        }
+        if self.token_sha256.is_some() && self.token_digest().is_none() {
+            return Err(format!(
+                "[caller.{name}] token_sha256 must be 64 hexadecimal digits: the SHA-256 of the token"
+            ));
+        }
+        if self.share == 0 || self.share > 1_000 {
+            let share = self.share;
+            return Err(format!(
+                "[caller.{name}] share is {share}, it must be between 1 and 1000"
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -39,6 +200,7 @@ pub struct ModelSettings {
     pub queue_rows: usize,
     pub objective_ms: u64,
     pub wait_us: u64,
+    pub versions: Versions,
 }
 
 impl Default for Config {
@@ -52,8 +214,17 @@ impl Default for Config {
             io_model: IoModel::PerThread,
             io_spin_us: 50,
             lanes: 1,
+            tokenizer_threads: 1,
             max_message_bytes: 4 << 20,
+            max_connections: 4_096,
             drain_seconds: 10,
+            lame_duck_seconds: 0,
+            watch_seconds: 0,
+            compat: Compat::None,
+            repository_calls: RepositoryCalls::Local,
+            max_unread_bytes: 256 << 20,
+            tls: None,
+            caller: BTreeMap::new(),
             model: BTreeMap::new(),
         }
     }
@@ -66,6 +237,7 @@ impl Default for ModelSettings {
             queue_rows: 16_384,
             objective_ms: 1_000,
             wait_us: 0,
+            versions: Versions::default(),
         }
     }
 }
@@ -87,14 +259,13 @@ impl Config {
 
     /// Reads a configuration; the error is a sentence that names the key and the line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        let config: Self = toml::from_str(text).map_err(sentence)?;
         config.check()?;
         Ok(config)
     }
 
     /// A file's text with top-level keys of `overrides` (also TOML) put over it: flags win.
     pub fn with_overrides(text: &str, overrides: &str) -> Result<Self, String> {
-        let sentence = |e: toml::de::Error| e.to_string().trim_end().to_owned();
         // The file alone first, so that an error in it names its own line.
         let _: Self = toml::from_str(text).map_err(sentence)?;
         let mut merged: toml::Table = toml::from_str(text).map_err(sentence)?;
@@ -108,24 +279,32 @@ impl Config {
         let positive = [
             ("io_threads", self.io_threads, 256),
             ("lanes", self.lanes, 256),
+            ("tokenizer_threads", self.tokenizer_threads, 256),
             ("max_message_bytes", self.max_message_bytes, 1 << 30),
+            ("max_connections", self.max_connections, 1 << 20),
+            ("max_unread_bytes", self.max_unread_bytes, 1 << 40),
         ];
         for (key, value, most) in positive {
             if value == 0 || value > most {
                 return Err(format!("{key} is {value}, it must be between 1 and {most}"));
             }
         }
-        if self.io_spin_us > 10_000 {
-            return Err(format!(
-                "io_spin_us is {}, it must be at most 10000",
-                self.io_spin_us
-            ));
+        let limited = [
+            ("io_spin_us", self.io_spin_us, 10_000),
+            ("drain_seconds", self.drain_seconds, 3_600),
+            ("lame_duck_seconds", self.lame_duck_seconds, 3_600),
+            ("watch_seconds", self.watch_seconds, 86_400),
+        ];
+        for (key, value, most) in limited {
+            if value > most {
+                return Err(format!("{key} is {value}, it must be at most {most}"));
+            }
         }
-        if self.drain_seconds > 3_600 {
-            return Err(format!(
-                "drain_seconds is {}, it must be at most 3600",
-                self.drain_seconds
-            ));
+        if self.caller.len() > 10_000 {
+            return Err("there are more than 10000 callers".into());
+        }
+        for (name, settings) in &self.caller {
+            settings.check(name)?;
         }
         for (name, settings) in &self.model {
             if settings.wait_us > 1_000_000 {
@@ -157,8 +336,66 @@ impl Config {
         Ok(())
     }
 
+    /// Keys that differ and are read only at start.
+    pub fn fixed_keys_changed(&self, other: &Self) -> Vec<&'static str> {
+        let same = [
+            ("models", self.models == other.models),
+            ("grpc", self.grpc == other.grpc),
+            ("http", self.http == other.http),
+            ("io_threads", self.io_threads == other.io_threads),
+            ("io_model", self.io_model == other.io_model),
+            ("io_spin_us", self.io_spin_us == other.io_spin_us),
+            ("lanes", self.lanes == other.lanes),
+            (
+                "tokenizer_threads",
+                self.tokenizer_threads == other.tokenizer_threads,
+            ),
+            (
+                "max_message_bytes",
+                self.max_message_bytes == other.max_message_bytes,
+            ),
+            (
+                "max_connections",
+                self.max_connections == other.max_connections,
+            ),
+            ("drain_seconds", self.drain_seconds == other.drain_seconds),
+            (
+                "lame_duck_seconds",
+                self.lame_duck_seconds == other.lame_duck_seconds,
+            ),
+            ("compat", self.compat == other.compat),
+            (
+                "repository_calls",
+                self.repository_calls == other.repository_calls,
+            ),
+        ];
+        same.into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
     pub fn settings(&self, model: &str) -> ModelSettings {
         self.model.get(model).cloned().unwrap_or_default()
+    }
+}
+
+/// An error of the file as a sentence, with the nearest key to one that is unknown.
+fn sentence(error: toml::de::Error) -> String {
+    let text = error.to_string().trim_end().to_owned();
+    let mut quoted = error.message().split('`').skip(1).step_by(2);
+    let unknown = quoted
+        .next()
+        .filter(|_| error.message().starts_with("unknown field"));
+    let nearest = unknown.and_then(|unknown| {
+        quoted
+            .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+            .filter(|(distance, known)| *distance <= known.len().div_ceil(2))
+            .min()
+    });
+    match nearest {
+        Some((_, known)) => format!("{text}; did you mean '{known}'?"),
+        None => text,
     }
 }
 
@@ -176,9 +413,11 @@ mod tests {
     fn an_unknown_key_is_named_with_the_known_ones() {
         let error = Config::parse("io_thread = 2").unwrap_err();
         assert!(
-            error.contains("io_thread") && error.contains("io_threads"),
+            error.contains("io_thread") && error.contains("did you mean 'io_threads'?"),
             "{error}"
         );
+        let error = Config::parse("qqqqqqqqqqqqq = 2").unwrap_err();
+        assert!(error.contains("qqqq") && !error.contains("mean"), "{error}");
         let error = Config::parse("[model.m]\nmax_bach = 2").unwrap_err();
         assert!(
             error.contains("max_bach") && error.contains("line 2"),
@@ -206,6 +445,35 @@ mod tests {
         );
         let error = Config::parse("[model.m]\nmax_batch = 0").unwrap_err();
         assert!(error.contains("[model.m] max_batch is 0"), "{error}");
+    }
+
+    #[test]
+    fn versions_are_said_in_one_of_four_ways() {
+        let picked = |said: &str| {
+            let config = Config::parse(&format!("[model.m]\nversions = {said}"))?;
+            Ok::<_, String>(config.settings("m").versions.pick(&[1, 3, 10]))
+        };
+        assert_eq!(picked("\"latest\""), Ok(vec![10]));
+        assert_eq!(picked("\"all\""), Ok(vec![1, 3, 10]));
+        assert_eq!(picked("2"), Ok(vec![3, 10]));
+        assert_eq!(picked("9"), Ok(vec![1, 3, 10]));
+        assert_eq!(picked("[3, 4]"), Ok(vec![3]));
+        for wrong in ["\"newest\"", "0", "[]", "true"] {
+            assert!(
+                picked(wrong).unwrap_err().contains("expected \"latest\""),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_caller_must_be_known_by_something() {
+        let refused = |text: &str| Config::parse(&format!("[caller.x]\n{text}")).unwrap_err();
+        assert!(refused("share = 1").contains("[caller.x] needs 'certificate' or"));
+        assert!(refused("token_sha256 = \"abc\"").contains("64 hexadecimal digits"));
+        assert!(refused("certificate = \"a\"\nshare = 0").contains("share is 0"));
+        let error = refused("certificat = \"a\"");
+        assert!(error.contains("did you mean 'certificate'?"), "{error}");
     }
 
     #[test]

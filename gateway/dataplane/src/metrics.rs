@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -57,7 +58,12 @@ pub struct Metrics {
     execute_seconds: HistogramFamily,
     slack_seconds: HistogramFamily,
     batch_rows: HistogramFamily,
+    fallbacks: Family<ModelLabels, Counter>,
     pub connections: Gauge,
+    pub connections_refused: Counter,
+    pub handshakes_failed: Counter,
+    /// Seconds since 1970; 0 without TLS.
+    pub certificate_expires: Gauge,
 }
 
 /// One model's handles.
@@ -74,8 +80,24 @@ pub struct ModelMetrics {
     execute_seconds: Histogram,
     slack_seconds: Histogram,
     batch_rows: Histogram,
-    /// Batches by their number of rows, for reports: index 0 is one row.
-    batches: Vec<AtomicU64>,
+    fallbacks: Counter,
+    /// When the latest answer was written.
+    last_answer: AtomicU64,
+    /// Batches by their number of rows and the time that they took, in ns: index 0 is one row.
+    batches: Vec<(AtomicU64, AtomicU64)>,
+}
+
+/// What a version has done since it was loaded; times are those of answered requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Sums {
+    pub rows: u64,
+    pub batches: u64,
+    pub queue_us: u64,
+    pub compute_us: u64,
+    pub request_us: u64,
+    pub fallbacks: u64,
+    /// 0 if there was none.
+    pub last_answer: Ticks,
 }
 
 fn secs(ticks: Ticks) -> f64 {
@@ -99,7 +121,11 @@ impl Default for Metrics {
             execute_seconds: histogram(seconds),
             slack_seconds: histogram(seconds),
             batch_rows: histogram(batch_rows),
+            fallbacks: Family::default(),
             connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            handshakes_failed: Counter::default(),
+            certificate_expires: Gauge::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -160,9 +186,29 @@ impl Default for Metrics {
             m.batch_rows.clone(),
         );
         registry.register(
+            "sluicegate_fallbacks",
+            "Requests answered with the fallback decision; they are counted by their outcome too",
+            m.fallbacks.clone(),
+        );
+        registry.register(
             "sluicegate_connections",
             "Open gRPC connections",
             m.connections.clone(),
+        );
+        registry.register(
+            "sluicegate_connections_refused",
+            "gRPC connections closed at once because as many as may be were open",
+            m.connections_refused.clone(),
+        );
+        registry.register(
+            "sluicegate_handshakes_failed",
+            "TLS handshakes that failed",
+            m.handshakes_failed.clone(),
+        );
+        registry.register(
+            "sluicegate_certificate_expires_seconds",
+            "When the server's certificate expires, in seconds since 1970; 0 without TLS",
+            m.certificate_expires.clone(),
         );
         Self {
             registry,
@@ -200,10 +246,45 @@ impl Metrics {
             execute_seconds: self.execute_seconds.get_or_create(&labels).clone(),
             slack_seconds: self.slack_seconds.get_or_create(&labels).clone(),
             batch_rows: self.batch_rows.get_or_create(&labels).clone(),
-            batches: std::iter::repeat_with(AtomicU64::default)
+            fallbacks: self.fallbacks.get_or_create(&labels).clone(),
+            last_answer: AtomicU64::new(0),
+            batches: std::iter::repeat_with(Default::default)
                 .take(max_batch)
                 .collect(),
         })
+    }
+
+    /// Drops the series of a version that is no longer resident.
+    pub fn forget(&self, model: &str, version: &str) {
+        let (model, version) = (model.to_owned(), version.to_owned());
+        for outcome in Outcome::ALL {
+            self.requests.remove(&OutcomeLabels {
+                model: model.clone(),
+                version: version.clone(),
+                outcome: outcome.label(),
+            });
+        }
+        let labels = ModelLabels { model, version };
+        for counters in [
+            &self.inferences,
+            &self.executions,
+            &self.queue_us,
+            &self.compute_us,
+            &self.request_us,
+            &self.fallbacks,
+        ] {
+            counters.remove(&labels);
+        }
+        self.pending.remove(&labels);
+        for histograms in [
+            &self.request_seconds,
+            &self.queue_seconds,
+            &self.execute_seconds,
+            &self.slack_seconds,
+            &self.batch_rows,
+        ] {
+            histograms.remove(&labels);
+        }
     }
 
     /// A request that no model can be blamed for: unknown model, broken message.
@@ -231,12 +312,16 @@ impl ModelMetrics {
         if let Some(counter) = self.outcomes.get(&record.outcome) {
             counter.inc();
         }
+        if record.fell_back {
+            self.fallbacks.inc();
+        }
         if record.outcome != Outcome::Answered {
             if record.outcome == Outcome::Late {
                 self.slack_seconds.observe(0.0);
             }
             return;
         }
+        self.last_answer.store(record.written, Relaxed);
         let queued = record.started.saturating_sub(record.arrived);
         let total = record.written.saturating_sub(record.arrived);
         self.queue_us.inc_by(queued / 1_000);
@@ -255,8 +340,22 @@ impl ModelMetrics {
         self.inferences.inc_by(rows as u64);
         self.execute_seconds.observe(secs(cost));
         self.batch_rows.observe(rows as f64);
-        if let Some(count) = rows.checked_sub(1).and_then(|i| self.batches.get(i)) {
-            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some((count, ns)) = rows.checked_sub(1).and_then(|i| self.batches.get(i)) {
+            count.fetch_add(1, Relaxed);
+            ns.fetch_add(cost, Relaxed);
+        }
+    }
+
+    /// Sums since the version was loaded.
+    pub fn sums(&self) -> Sums {
+        Sums {
+            rows: self.inferences.get(),
+            batches: self.executions.get(),
+            queue_us: self.queue_us.get(),
+            compute_us: self.compute_us.get(),
+            request_us: self.request_us.get(),
+            fallbacks: self.fallbacks.get(),
+            last_answer: self.last_answer.load(Relaxed),
         }
     }
 
@@ -264,21 +363,31 @@ impl ModelMetrics {
         self.outcomes.get(&outcome).map_or(0, Counter::get)
     }
 
-    /// (rows, batches) for every size that occurred.
-    pub fn batch_sizes(&self) -> Vec<(usize, u64)> {
-        let load = |c: &AtomicU64| c.load(std::sync::atomic::Ordering::Relaxed);
-        let sizes = self
-            .batches
-            .iter()
-            .enumerate()
-            .map(|(i, c)| (i + 1, load(c)));
-        sizes.filter(|(_, n)| *n > 0).collect()
+    /// (rows, batches, ns that they took) for every size that occurred.
+    pub fn batch_sizes(&self) -> Vec<(usize, u64, Ticks)> {
+        let sizes = self.batches.iter().enumerate();
+        let sizes = sizes.map(|(i, (n, ns))| (i + 1, n.load(Relaxed), ns.load(Relaxed)));
+        sizes.filter(|(_, n, _)| *n > 0).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_is_gone_leaves_no_series_behind() {
+        let metrics = Metrics::default();
+        let model = metrics.model("m", "7", 4);
+        model.write(&Record {
+            outcome: Outcome::Answered,
+            ..Record::arrived(0)
+        });
+        model.batch(1, 1_000);
+        assert!(metrics.text().contains("version=\"7\""));
+        metrics.forget("m", "7");
+        assert!(!metrics.text().contains("version=\"7\""));
+    }
 
     #[test]
     fn a_record_is_counted_once_under_its_outcome() {
@@ -300,7 +409,7 @@ mod tests {
             );
             assert!(text.contains(&line), "{line} in {text}");
         }
-        assert_eq!(model.batch_sizes(), [(3, 1)]);
+        assert_eq!(model.batch_sizes(), [(3, 1, 1_000)]);
         assert!(text.contains("nv_inference_count_total{model=\"m\",version=\"1\"} 3"));
         assert!(text.contains("sluicegate_request_seconds_count{model=\"m\",version=\"1\"} 1"));
     }

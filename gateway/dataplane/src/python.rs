@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::engine::onnx;
-use crate::model::contract::{Contract, Decision, EngineKind, FORMAT};
+use crate::model::describe::{Wishes, describe};
 use crate::model::load::load as load_model;
 use crate::model::{directory, repository};
 use crate::server::{StartError, start};
@@ -52,11 +52,19 @@ fn serve(
             None => e,
         })
     };
-    let config = Config::with_overrides(&text, overrides).map_err(named)?;
-    let running = py.detach(|| start(config)).map_err(to_py)?;
+    let first = Config::with_overrides(&text, overrides).map_err(named)?;
+    // The same file and the same flags, for SIGHUP.
+    let reread = || {
+        let text = match &config {
+            Some(path) => std::fs::read_to_string(path).map_err(|e| e.to_string())?,
+            None => String::new(),
+        };
+        Config::with_overrides(&text, overrides)
+    };
+    let running = py.detach(|| start(first)).map_err(to_py)?;
     on_ready.call1(py, (running.describe().to_string(),))?;
     let cut = py.detach(|| {
-        running.wait_for_signal();
+        running.wait_for_signal(reread);
         running.drain()
     });
     Ok(cut)
@@ -84,7 +92,8 @@ fn verify(py: Python<'_>, path: PathBuf, load: bool) -> PyResult<String> {
             let loaded = load_model(&path, 1, 256)?;
             found["row_dependence"] = json!(loaded.report.row_dependence);
             found["runs_on"] = json!(loaded.report.engine);
-            found["cost"] = json!(loaded.cost.lines());
+            let lines = loaded.costs.iter().flat_map(|(_, c)| c.lines());
+            found["cost"] = json!(lines.collect::<Vec<_>>());
         }
         Ok(found.to_string())
     })
@@ -108,34 +117,19 @@ fn is_model_name(name: &str) -> bool {
     repository::is_name(name)
 }
 
-/// The contract of an ONNX graph, as TOML: tensors are read from the graph. `decision` is JSON.
+/// The contract of an ONNX graph, as TOML: tensors are read from the graph. `wishes` is JSON, see
+/// `model::describe::Wishes`.
 #[pyfunction]
-#[pyo3(signature = (graph, graph_name, decision=None))]
 fn contract_of_graph(
     py: Python<'_>,
     graph: &[u8],
     graph_name: &str,
-    decision: Option<&str>,
+    wishes: &str,
 ) -> PyResult<String> {
-    let decision: Option<Decision> = decision
-        .map(serde_json::from_str)
-        .transpose()
-        .map_err(|e| refused(format!("decision: {e}")))?;
+    let wishes: Wishes = serde_json::from_str(wishes).map_err(|e| refused(e.to_string()))?;
     let graph = graph.to_vec();
-    py.detach(|| {
-        let (inputs, outputs) = onnx::describe_graph(&graph)?;
-        let contract = Contract {
-            format: FORMAT.into(),
-            engine: EngineKind::Onnxruntime,
-            graph: Some(graph_name.into()),
-            inputs,
-            outputs,
-            decision,
-            delay: None,
-        };
-        contract.to_toml()
-    })
-    .map_err(refused)
+    py.detach(|| describe(&graph, graph_name, wishes)?.to_toml())
+        .map_err(refused)
 }
 
 /// Writes a folder's manifest and returns the digest.

@@ -13,6 +13,12 @@ pub enum Outcome {
     ShedQueueFull,
     /// Refused at admission: the deadline could not be met.
     ShedDeadline,
+    /// It was queued and gave way to a request of a higher priority.
+    ShedPriority,
+    /// It was queued and gave way to a caller that held less than its share.
+    ShedShare,
+    /// It brought no deadline, and the queue had stood too long.
+    ShedOverload,
     /// The deadline passed, or could no longer be met, while the request was queued.
     ExpiredInQueue,
     /// The caller went away.
@@ -21,6 +27,8 @@ pub enum Outcome {
     Invalid,
     /// The message was larger than allowed.
     TooLarge,
+    /// The caller is not known, or may not use the model.
+    Denied,
     /// No such model or version.
     NoModel,
     /// The model is not loaded, or the server stops.
@@ -30,19 +38,37 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 11] = [
+    pub const ALL: [Outcome; 15] = [
         Self::Answered,
         Self::Late,
         Self::ShedQueueFull,
         Self::ShedDeadline,
+        Self::ShedPriority,
+        Self::ShedShare,
+        Self::ShedOverload,
         Self::ExpiredInQueue,
         Self::Cancelled,
         Self::Invalid,
         Self::TooLarge,
+        Self::Denied,
         Self::NoModel,
         Self::Unavailable,
         Self::Failed,
     ];
+
+    /// Whether a fallback decision may stand in: the model was not at fault, nor the request.
+    pub fn may_fall_back(self) -> bool {
+        matches!(
+            self,
+            Self::Late
+                | Self::ShedQueueFull
+                | Self::ShedDeadline
+                | Self::ShedPriority
+                | Self::ShedShare
+                | Self::ShedOverload
+                | Self::ExpiredInQueue
+        )
+    }
 
     /// The label of this outcome in the metrics.
     pub fn label(self) -> &'static str {
@@ -51,10 +77,14 @@ impl Outcome {
             Self::Late => "late",
             Self::ShedQueueFull => "shed_queue_full",
             Self::ShedDeadline => "shed_deadline",
+            Self::ShedPriority => "shed_priority",
+            Self::ShedShare => "shed_share",
+            Self::ShedOverload => "shed_overload",
             Self::ExpiredInQueue => "expired_in_queue",
             Self::Cancelled => "cancelled",
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
+            Self::Denied => "denied",
             Self::NoModel => "no_model",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",
@@ -71,6 +101,8 @@ pub struct Record {
     pub started: Ticks,
     pub finished: Ticks,
     pub written: Ticks,
+    /// The fallback decision was answered in the model's place.
+    pub fell_back: bool,
 }
 
 impl Record {
@@ -84,6 +116,7 @@ impl Record {
             started: 0,
             finished: 0,
             written: 0,
+            fell_back: false,
         }
     }
 }

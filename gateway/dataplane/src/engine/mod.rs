@@ -14,6 +14,7 @@ pub use buffer::Buffer;
 
 use crate::model::contract::EngineKind;
 use crate::model::directory::VerifiedModel;
+use crate::tensor::{Bucket, TensorSpec};
 
 /// What can go wrong in an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +35,8 @@ impl EngineError {
     }
 }
 
-/// Row-major tensors with the batch first, in the order of the contract. Each holds the rows of
-/// the largest bucket; a smaller batch uses the front.
+/// Row-major tensors with the batch first, in the order of the contract. Each holds the largest
+/// bucket; a smaller batch uses the front.
 #[derive(Debug)]
 pub struct Buffers {
     pub inputs: Vec<Buffer>,
@@ -43,43 +44,43 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    pub fn for_model(model: &VerifiedModel, max_rows: usize) -> Self {
-        let make = |specs: &[crate::tensor::TensorSpec]| {
+    pub fn for_model(model: &VerifiedModel, largest: Bucket) -> Self {
+        let make = |specs: &[TensorSpec]| {
             specs
                 .iter()
-                .map(|s| Buffer::zeroed(s.row_bytes() * max_rows))
+                .map(|s| Buffer::zeroed(s.batch_bytes(largest)))
                 .collect()
         };
         Self {
-            inputs: make(&model.contract.inputs),
+            inputs: make(&model.contract.engine_inputs()),
             outputs: make(&model.contract.outputs),
         }
     }
 }
 
 pub trait Lane: Send {
-    /// The buffers that `run(bucket, …)` reads and writes. `bucket` is at most the `max_rows` that
-    /// the lane was opened with.
-    fn buffers(&mut self, bucket: usize) -> &mut Buffers;
+    /// The buffers that `run(bucket, …)` reads and writes. `bucket` is within the largest one that
+    /// the lane was opened with. A row of a tensor of variable length has the bucket's length.
+    fn buffers(&mut self, bucket: Bucket) -> &mut Buffers;
 
-    /// Runs the first `rows` rows of the bucket's buffers; `1 <= rows <= bucket`.
-    fn run(&mut self, bucket: usize, rows: usize) -> Result<(), EngineError>;
+    /// Runs the first `rows` rows of the bucket's buffers; `1 <= rows <= bucket.rows`.
+    fn run(&mut self, bucket: Bucket, rows: usize) -> Result<(), EngineError>;
 
     /// Makes the first real batch of this bucket as fast as the rest.
-    fn warm(&mut self, bucket: usize) -> Result<(), EngineError> {
-        self.run(bucket, bucket)
+    fn warm(&mut self, bucket: Bucket) -> Result<(), EngineError> {
+        self.run(bucket, bucket.rows)
     }
 
     /// Name and version of what runs the model.
     fn describe(&self) -> String;
 }
 
-/// Opens a model on one lane, for batches of at most `max_rows` rows.
-pub fn open(model: &VerifiedModel, max_rows: usize) -> Result<Box<dyn Lane>, EngineError> {
+/// Opens a model on one lane, for batches within `largest`.
+pub fn open(model: &VerifiedModel, largest: Bucket) -> Result<Box<dyn Lane>, EngineError> {
     match model.contract.engine {
-        EngineKind::Onnxruntime => Ok(Box::new(onnx::OnnxLane::open(model, max_rows)?)),
+        EngineKind::Onnxruntime => Ok(Box::new(onnx::OnnxLane::open(model, largest)?)),
         EngineKind::Identity | EngineKind::Delay => {
-            Ok(Box::new(synthetic::SyntheticLane::open(model, max_rows)))
+            Ok(Box::new(synthetic::SyntheticLane::open(model, largest)))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! buffers; for every number of rows that occurs there is one binding over their front, made once,
 //! so that a batch is exactly as large as its rows (no padding) and costs one call.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -16,7 +17,10 @@ use super::onnx_binding::{Binding, MemoryInfo, Side};
 use super::onnx_external::external_tensor;
 use super::{Buffer, Buffers, EngineError, Lane};
 use crate::model::directory::VerifiedModel;
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{Bucket, DataType, TensorSpec};
+
+/// Shapes whose bindings are kept; a fixed-shape model never has more than its largest batch.
+const MAX_BINDINGS: usize = 1_024;
 
 static LIBRARY: Mutex<Option<PathBuf>> = Mutex::new(None);
 
@@ -106,42 +110,28 @@ fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
     })
 }
 
-/// The inputs and outputs of a graph. Output dimensions that the graph leaves open are found by
-/// running two rows of zeros.
-pub fn describe_graph(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), String> {
-    let mut session = open_session(graph)?;
-    let inputs = session
-        .inputs()
-        .iter()
-        .map(spec)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut outputs = session
-        .outputs()
-        .iter()
-        .map(spec)
-        .collect::<Result<Vec<_>, _>>()?;
-    if let Some(defect) = inputs.iter().find_map(TensorSpec::defect) {
-        return Err(defect);
-    }
-    if outputs.iter().any(|o| o.defect().is_some()) {
-        for (output, shape) in outputs.iter_mut().zip(probe_shapes(&mut session, &inputs)?) {
-            output.shape = shape;
-        }
-    }
-    match outputs.iter().find_map(TensorSpec::defect) {
-        Some(defect) => Err(defect),
-        None => Ok((inputs, outputs)),
-    }
+/// The inputs and outputs of a graph, as it names them: an open dimension is -1.
+pub fn tensors_of(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), String> {
+    let session = open_session(graph)?;
+    let specs = |outlets: &[Outlet]| outlets.iter().map(spec).collect::<Result<Vec<_>, _>>();
+    Ok((specs(session.inputs())?, specs(session.outputs())?))
 }
 
-fn probe_shapes(session: &mut Session, inputs: &[TensorSpec]) -> Result<Vec<Vec<i64>>, String> {
-    const ROWS: i64 = 2;
+/// What a graph gives for two rows of zeros of `length`: its outputs' shapes, the batch as -1.
+pub fn probe_shapes(
+    graph: &[u8],
+    inputs: &[TensorSpec],
+    length: usize,
+) -> Result<Vec<Vec<i64>>, String> {
+    const ROWS: usize = 2;
+    let mut session = open_session(graph)?;
+    let bucket = Bucket { rows: ROWS, length };
     let memory = MemoryInfo::cpu()?;
     let mut buffers: Vec<Buffer> = Vec::new();
-    let mut binding = Binding::new(session)?;
+    let mut binding = Binding::new(&session)?;
     for input in inputs {
-        let mut buffer = Buffer::zeroed(input.row_bytes() * ROWS as usize);
-        binding.bind(&memory, input, &mut buffer, ROWS as usize, Side::Input)?;
+        let mut buffer = Buffer::zeroed(input.batch_bytes(bucket));
+        binding.bind(&memory, input, &mut buffer, bucket, Side::Input)?;
         buffers.push(buffer);
     }
     let names: Vec<String> = session
@@ -153,27 +143,28 @@ fn probe_shapes(session: &mut Session, inputs: &[TensorSpec]) -> Result<Vec<Vec<
         binding.bind_to_device(&memory, name)?;
     }
     binding
-        .run(session)
+        .run(&mut session)
         .map_err(|e| format!("the graph fails on two rows of zeros: {e}"))?;
-    let shapes = binding.output_shapes()?;
-    let batched = |mut shape: Vec<i64>| {
-        if let Some(first) = shape.first_mut().filter(|d| **d == ROWS) {
+    let batched = inputs.iter().all(TensorSpec::is_batched);
+    let batch = |mut shape: Vec<i64>| {
+        if let Some(first) = shape.first_mut().filter(|d| batched && **d == ROWS as i64) {
             *first = -1;
         }
         shape
     };
-    Ok(shapes.into_iter().map(batched).collect())
+    Ok(binding.output_shapes()?.into_iter().map(batch).collect())
 }
 
 /// One model on one lane. Fields are dropped in order: bindings before the buffers they point into
 /// and the session they were made for.
 pub struct OnnxLane {
-    /// `bindings[rows]`, made when a batch of that many rows first occurs.
-    bindings: Vec<Option<Binding>>,
+    /// Made when a batch of that shape first occurs.
+    bindings: HashMap<Bucket, Binding>,
     buffers: Buffers,
     memory: MemoryInfo,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
+    largest: Bucket,
     session: Session,
 }
 
@@ -181,50 +172,59 @@ pub struct OnnxLane {
 unsafe impl Send for OnnxLane {}
 
 impl OnnxLane {
-    pub fn open(model: &VerifiedModel, max_rows: usize) -> Result<Self, EngineError> {
-        Self::open_checked(model, max_rows).map_err(EngineError::Failed)
+    pub fn open(model: &VerifiedModel, largest: Bucket) -> Result<Self, EngineError> {
+        Self::open_checked(model, largest).map_err(EngineError::Failed)
     }
 
-    fn open_checked(model: &VerifiedModel, max_rows: usize) -> Result<Self, String> {
+    fn open_checked(model: &VerifiedModel, largest: Bucket) -> Result<Self, String> {
         let contract = &model.contract;
         let graph = contract
             .graph
             .as_deref()
             .ok_or("the contract names no graph")?;
         let session = open_session(model.file(graph)?)?;
-        agree("input", session.inputs(), &contract.inputs)?;
+        let inputs = contract.engine_inputs();
+        agree("input", session.inputs(), &inputs)?;
         agree("output", session.outputs(), &contract.outputs)?;
         Ok(Self {
-            bindings: std::iter::repeat_with(|| None).take(max_rows + 1).collect(),
-            buffers: Buffers::for_model(model, max_rows),
+            bindings: HashMap::new(),
+            buffers: Buffers::for_model(model, largest),
             memory: MemoryInfo::cpu()?,
-            inputs: contract.inputs.clone(),
+            inputs,
             outputs: contract.outputs.clone(),
+            largest,
             session,
         })
     }
 
-    fn bind(&mut self, rows: usize) -> Result<Binding, String> {
+    fn bind(&mut self, bucket: Bucket) -> Result<Binding, String> {
         let mut binding = Binding::new(&self.session)?;
         for (spec, buffer) in self.inputs.iter().zip(&mut self.buffers.inputs) {
-            binding.bind(&self.memory, spec, buffer, rows, Side::Input)?;
+            binding.bind(&self.memory, spec, buffer, bucket, Side::Input)?;
         }
         for (spec, buffer) in self.outputs.iter().zip(&mut self.buffers.outputs) {
-            binding.bind(&self.memory, spec, buffer, rows, Side::Output)?;
+            binding.bind(&self.memory, spec, buffer, bucket, Side::Output)?;
         }
         Ok(binding)
     }
 
-    fn run_rows(&mut self, rows: usize) -> Result<(), String> {
-        if self.bindings.get(rows).is_some_and(Option::is_none) {
-            self.bindings[rows] = Some(self.bind(rows)?);
+    fn run_bucket(&mut self, bucket: Bucket) -> Result<(), String> {
+        if let Some(binding) = self.bindings.get(&bucket) {
+            return binding.run(&mut self.session);
         }
-        match self.bindings.get(rows) {
-            Some(Some(binding)) => binding.run(&mut self.session),
-            _ => Err(format!(
-                "{rows} rows are more than this lane was opened for"
-            )),
+        if bucket.rows > self.largest.rows || bucket.length > self.largest.length {
+            return Err(format!(
+                "a batch of {} rows of {} is more than this lane was opened for",
+                bucket.rows, bucket.length
+            ));
         }
+        let binding = self.bind(bucket)?;
+        let result = binding.run(&mut self.session);
+        if self.bindings.len() >= MAX_BINDINGS {
+            self.bindings.clear();
+        }
+        self.bindings.insert(bucket, binding);
+        result
     }
 }
 
@@ -252,6 +252,7 @@ fn agree(side: &str, graph: &[Outlet], contract: &[TensorSpec]) -> Result<(), St
             ));
         }
         let open_rank = actual.shape.is_empty() && side == "output";
+        // A dimension that varies in the contract must be open in the graph.
         let same = actual.shape.len() == promised.shape.len()
             && actual
                 .shape
@@ -269,12 +270,13 @@ fn agree(side: &str, graph: &[Outlet], contract: &[TensorSpec]) -> Result<(), St
 }
 
 impl Lane for OnnxLane {
-    fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+    fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
         &mut self.buffers
     }
 
-    fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
-        self.run_rows(rows).map_err(EngineError::Failed)
+    fn run(&mut self, bucket: Bucket, rows: usize) -> Result<(), EngineError> {
+        self.run_bucket(Bucket { rows, ..bucket })
+            .map_err(EngineError::Failed)
     }
 
     fn describe(&self) -> String {

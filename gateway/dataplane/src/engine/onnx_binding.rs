@@ -9,10 +9,12 @@ use ort::session::Session;
 use ort::sys::{self, ONNXTensorElementDataType as Element, OrtIoBinding, OrtMemoryInfo, OrtValue};
 
 use super::Buffer;
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{Bucket, DataType, TensorSpec};
 
 fn element(ty: DataType) -> Element {
     match ty {
+        // Never bound: the contract keeps byte strings out of an engine's tensors.
+        DataType::Bytes => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED,
         DataType::Bool => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
         DataType::Uint8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
         DataType::Uint16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
@@ -95,18 +97,17 @@ impl Binding {
         })
     }
 
-    /// Binds the first `rows` rows of `buffer`.
+    /// Binds the front of `buffer`, one batch of the bucket's shape.
     pub fn bind(
         &mut self,
         memory: &MemoryInfo,
         spec: &TensorSpec,
         buffer: &mut Buffer,
-        rows: usize,
+        bucket: Bucket,
         side: Side,
     ) -> Result<(), String> {
-        let mut shape = spec.shape.clone();
-        shape[0] = i64::try_from(rows).map_err(|e| e.to_string())?;
-        let bytes = &mut buffer.as_bytes_mut()[..rows * spec.row_bytes()];
+        let shape = spec.batch_shape(bucket);
+        let bytes = &mut buffer.as_bytes_mut()[..spec.batch_bytes(bucket)];
         let name = CString::new(spec.name.as_str()).map_err(|e| e.to_string())?;
         let mut value = ptr::null_mut();
         // SAFETY: the pointer and length are those of a live slice that holds exactly the elements

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Buffers, EngineError, Lane};
 use crate::model::contract::Delay;
 use crate::model::directory::VerifiedModel;
+use crate::tensor::Bucket;
 
 /// The last part of a delay is waited for actively: a sleeping thread wakes up to 60 µs late.
 const SPIN: Duration = Duration::from_micros(80);
@@ -16,9 +17,9 @@ pub struct SyntheticLane {
 }
 
 impl SyntheticLane {
-    pub fn open(model: &VerifiedModel, max_rows: usize) -> Self {
+    pub fn open(model: &VerifiedModel, largest: Bucket) -> Self {
         Self {
-            buffers: Buffers::for_model(model, max_rows),
+            buffers: Buffers::for_model(model, largest),
             row_bytes: model
                 .contract
                 .inputs
@@ -31,11 +32,11 @@ impl SyntheticLane {
 }
 
 impl Lane for SyntheticLane {
-    fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+    fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
         &mut self.buffers
     }
 
-    fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
+    fn run(&mut self, _bucket: Bucket, rows: usize) -> Result<(), EngineError> {
         let started = Instant::now();
         let Buffers { inputs, outputs } = &mut self.buffers;
         for ((input, output), row_bytes) in inputs.iter().zip(outputs).zip(&self.row_bytes) {

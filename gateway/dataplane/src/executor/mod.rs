@@ -3,29 +3,33 @@
 //! All queue state stands behind one lock (`state`), held for a push or for taking a batch and
 //! never while a model runs. Each I/O runtime has a `Port` for the way in and out.
 
+mod job;
 mod port;
+mod room;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{MICROS, MILLIS, SECONDS, Ticks, now};
-use crate::engine::{EngineError, Lane};
+use crate::engine::{Buffers, EngineError, Lane};
 use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
-use crate::sched::admission::{Limits, Refusal};
+use crate::sched::codel::Codel;
 use crate::sched::cost::{CostLine, CostTable};
-use crate::sched::queue::{EdfQueue, Ticket, Waiting};
+use crate::sched::queue::{Ticket, Waiting};
+use crate::tensor::Bucket;
+pub use job::{BatchOutputs, Inputs, Job, Reply, Tokens};
 pub use port::Port;
-use state::{Batch, Fixed, LaneState, Next, Slot, State};
+pub use state::Settings;
+use state::{Batch, LaneState, Next, Slot, State};
 
 /// What is kept of the time that a caller gave for the way in and back, in ns: a twentieth, at
 /// least 250 µs and at most 2 ms. Machines take a core away for a millisecond now and then.
@@ -37,49 +41,15 @@ fn way_back(given: Ticks) -> Ticks {
 /// Two hops between threads cost 10 to 60 µs, depending on where the threads run.
 const ON_THE_SPOT: Ticks = 50 * MICROS;
 
-/// A batch's results, shared by the requests in it.
-#[derive(Debug)]
-pub struct BatchOutputs {
-    /// One an output, in the contract's order: row-major bytes of all rows of the batch.
-    pub tensors: Vec<Vec<u8>>,
-    pub started: Ticks,
-    pub finished: Ticks,
-}
-
-/// How the executor answers a request.
-#[derive(Debug)]
-pub enum Reply {
-    /// This request's rows start at `first_row`.
-    Done {
-        outputs: Arc<BatchOutputs>,
-        first_row: usize,
-    },
-    Refused(Refusal),
-    /// The deadline passed, or could no longer be met, in the queue.
-    Expired,
-    /// The engine failed the batch this request was in.
-    Failed(Arc<str>),
-    /// The server stops.
-    Closed,
-}
-
-/// A request on its way through the executor.
-#[derive(Debug)]
-pub struct Job {
-    pub model: ModelId,
-    pub rows: usize,
-    /// One an input, in the contract's order.
-    pub inputs: Vec<Bytes>,
-    pub arrived: Ticks,
-    pub ticket: Ticket,
-    pub reply: oneshot::Sender<Reply>,
-    /// The port that takes the answer home.
-    pub port: usize,
-}
-
 /// Index of a model in the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelId(usize);
+
+impl ModelId {
+    fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// A lock whose holder never panics while holding it; if one did, the state is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,12 +61,14 @@ pub struct NewModel {
     pub contract: Contract,
     /// One a lane.
     pub lanes: Vec<Box<dyn Lane>>,
-    pub cost: CostTable,
-    pub limits: Limits,
-    /// How long a batch may wait for more rows, in ns.
-    pub wait: Ticks,
+    /// For each class of lengths its longest row, in tokens, and what its batches cost.
+    pub costs: Vec<(usize, CostTable)>,
+    pub settings: Settings,
     pub metrics: Arc<ModelMetrics>,
 }
+
+/// Told when a device is gone, with the model that ran on it.
+type OnLost = Box<dyn Fn(ModelId) + Send + Sync>;
 
 /// Queues and lane threads.
 pub struct Executor {
@@ -107,6 +79,7 @@ pub struct Executor {
     sequence: AtomicU64,
     ports: Vec<Arc<Port>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    on_lost: OnceLock<OnLost>,
 }
 
 impl Executor {
@@ -123,6 +96,7 @@ impl Executor {
             sequence: AtomicU64::new(0),
             ports,
             threads: Mutex::new(Vec::new()),
+            on_lost: OnceLock::new(),
         });
         for index in 0..lanes {
             let this = Arc::clone(&executor);
@@ -133,23 +107,33 @@ impl Executor {
         Ok(executor)
     }
 
+    /// Says whom to tell when a device is gone. Only the first call counts.
+    pub fn tell_lost(&self, on_lost: OnLost) {
+        let _ = self.on_lost.set(on_lost);
+    }
+
     /// Adds a model; it can be sent requests at once.
     pub fn add(&self, model: NewModel) -> ModelId {
-        let fixed = Fixed {
-            contract: model.contract,
-            lanes: model.lanes.into_iter().map(Mutex::new).collect(),
-            limits: model.limits,
-            wait: model.wait,
-            metrics: model.metrics,
-        };
+        lock(&self.state).add(model)
+    }
+
+    /// Sets limits anew, for requests that come from now on.
+    pub fn set(&self, model: ModelId, settings: Settings) {
+        if let Some(slot) = lock(&self.state).slot_mut(model) {
+            slot.codel = Codel::new(settings.objective);
+            slot.settings = settings;
+        }
+    }
+
+    /// Takes away a model that nobody is sent to any more, once nothing of it waits or runs. What
+    /// is returned holds its engine: dropping it may take long, so not on a thread that serves.
+    pub fn remove(&self, model: ModelId) -> Option<Box<dyn std::any::Any + Send>> {
         let mut state = lock(&self.state);
-        let slot = Slot {
-            fixed: Arc::new(fixed),
-            queue: EdfQueue::default(),
-            cost: model.cost,
-        };
-        state.slots.push(slot);
-        ModelId(state.slots.len() - 1)
+        let slot = state.slots.get_mut(model.0)?;
+        let idle = |s: &Slot| s.is_empty() && Arc::strong_count(&s.fixed) == 1;
+        let taken = slot.take_if(|s| idle(s));
+        drop(state);
+        taken.map(|slot| Box::new(slot) as Box<dyn std::any::Any + Send>)
     }
 
     /// The place in the queue of a request that arrives now. It is due somewhat before the
@@ -164,28 +148,40 @@ impl Executor {
 
     /// Takes a cancelled request out of its queue; false if it was not queued any more.
     pub fn cancel(&self, model: ModelId, ticket: &Ticket) -> bool {
-        let removed = lock(&self.state)
-            .slots
-            .get_mut(model.0)
-            .and_then(|s| s.queue.remove(ticket));
-        removed.is_some()
+        let mut state = lock(&self.state);
+        let queues = state.slot_mut(model).map(|s| s.queues.iter_mut());
+        let mut queues = queues.into_iter().flatten();
+        queues.any(|q| q.queue.remove(ticket).is_some())
     }
 
-    /// The cost table of a model, for people.
-    pub fn cost_lines(&self, model: ModelId) -> Vec<CostLine> {
-        lock(&self.state)
-            .slots
-            .get(model.0)
-            .map_or_else(Vec::new, |s| s.cost.lines())
+    /// Whether a request would be refused whatever its rows cost.
+    pub fn is_hopeless(&self, model: ModelId, ticket: &Ticket) -> bool {
+        lock(&self.state).is_hopeless(model, ticket.deadline, now())
+    }
+
+    /// The cost table of a model, for people: for each class of lengths its longest row.
+    pub fn cost_lines(&self, model: ModelId) -> Vec<(usize, Vec<CostLine>)> {
+        let state = lock(&self.state);
+        let queues = state.slot(model).map(|s| s.queues.iter());
+        let queues = queues.into_iter().flatten();
+        queues.map(|q| (q.longest, q.cost.lines())).collect()
     }
 
     /// Requests and rows that wait for a model.
     pub fn waiting(&self, model: ModelId) -> (usize, usize) {
         let state = lock(&self.state);
-        state
-            .slots
-            .get(model.0)
-            .map_or((0, 0), |s| (s.queue.len(), s.queue.rows()))
+        let queues = state.slot(model).map(|s| s.queues.iter());
+        let queues = queues.into_iter().flatten();
+        queues.fold((0, 0), |(n, rows), q| {
+            (n + q.queue.len(), rows + q.queue.rows())
+        })
+    }
+
+    /// Lanes whose device is gone, for a model.
+    pub fn lost_lanes(&self, model: ModelId) -> usize {
+        let state = lock(&self.state);
+        let lost = |lost: &Vec<bool>| lost.iter().filter(|l| **l).count();
+        state.slot(model).map_or(0, |s| lost(&s.lost))
     }
 
     /// Whether no lane runs a batch.
@@ -203,20 +199,20 @@ impl Executor {
         let mut replies = Vec::new();
         let mut state = lock(&self.state);
         let now = now();
-        for job in jobs {
-            if job.reply.is_closed() {
+        let mut jobs = jobs.into_iter().peekable();
+        while let Some(first) = jobs.next() {
+            let mut parts = vec![first];
+            while let Some(part) = jobs.next_if(|job| job.follows) {
+                parts.push(part);
+            }
+            if parts.iter().any(|job| job.reply.is_closed()) {
                 continue;
             }
             if state.closing {
-                replies.push((job, Reply::Closed));
-                continue;
-            }
-            match state.admit(&job, now) {
-                Ok(()) => {
-                    let (id, ticket, rows) = (job.model.0, job.ticket, job.rows);
-                    state.slots[id].queue.push(ticket, rows, job);
-                }
-                Err(refusal) => replies.push((job, Reply::Refused(refusal))),
+                replies.extend(parts.into_iter().map(|job| (job, Reply::Closed)));
+            } else if let Err((parts, refusal)) = state.admit(parts, now, &mut replies) {
+                let refused = |job| (job, Reply::Refused(refusal));
+                replies.extend(parts.into_iter().map(refused));
             }
         }
         if let Next::Run(batch) = state.next(now, Some(ON_THE_SPOT), &mut replies) {
@@ -229,6 +225,7 @@ impl Executor {
         if queued {
             self.queued.notify_one();
         }
+        // These came by this port, or gave way to what did; either way this is an I/O thread.
         for (job, reply) in replies {
             // Nobody listens any more: the caller went away.
             let _ = job.reply.send(reply);
@@ -337,12 +334,13 @@ impl Executor {
     fn execute(&self, batch: Batch, replies: &mut Vec<(Job, Reply)>) -> MutexGuard<'_, State> {
         let Batch {
             lane,
-            id,
+            place,
             fixed,
             jobs,
             rows,
         } = batch;
         let mut ran = Vec::new();
+        let mut lost = false;
         {
             let mut engine = lock(&fixed.lanes[lane]);
             let mut run_some = |jobs: &[Waiting<Job>], rows| {
@@ -353,6 +351,7 @@ impl Executor {
                 let result = catch_unwind(run)
                     .unwrap_or_else(|_| Err(EngineError::Failed("the engine panicked".into())));
                 let finished = now();
+                lost |= matches!(result, Err(EngineError::DeviceLost(_)));
                 result.map(|tensors| {
                     fixed.metrics.batch(rows, finished - started);
                     ran.push((rows, finished - started));
@@ -373,9 +372,7 @@ impl Executor {
                     }
                 }
                 Err(error) if jobs.len() == 1 || matches!(error, EngineError::DeviceLost(_)) => {
-                    let why: Arc<str> = error.message().into();
-                    let failed = |w: Waiting<Job>| (w.job, Reply::Failed(Arc::clone(&why)));
-                    replies.extend(jobs.into_iter().map(failed));
+                    replies.extend(jobs.into_iter().map(|w| (w.job, told(&error))));
                 }
                 Err(_) => {
                     for waiting in jobs {
@@ -385,19 +382,54 @@ impl Executor {
                                 outputs,
                                 first_row: 0,
                             },
-                            Err(error) => Reply::Failed(error.message().into()),
+                            Err(error) => told(&error),
                         };
                         replies.push((waiting.job, reply));
                     }
                 }
             }
         }
+        // Before the lane is free: who takes a model away looks whether this is still held.
+        drop(fixed);
         let mut state = lock(&self.state);
         state.lanes[lane] = LaneState::Free;
-        for (rows, cost) in ran {
-            state.slots[id.0].cost.record(rows, cost, now());
+        state.record(place, &ran, now());
+        if lost {
+            state = self.lose(state, place.0, lane, replies);
         }
         state
+    }
+
+    /// Takes a lane out of service for one model. If it was the last, what waits is told so.
+    fn lose<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        model: usize,
+        lane: usize,
+        replies: &mut Vec<(Job, Reply)>,
+    ) -> MutexGuard<'a, State> {
+        if let Some(slot) = state.slot_mut(ModelId(model)) {
+            slot.lost[lane] = true;
+            if slot.lost.iter().all(|l| *l) {
+                let why: Arc<str> = "its device is gone".into();
+                let failed = |job| (job, Reply::Failed(Arc::clone(&why)));
+                replies.extend(slot.empty().into_iter().map(failed));
+            }
+        }
+        drop(state);
+        if let Some(tell) = self.on_lost.get() {
+            tell(ModelId(model));
+        }
+        lock(&self.state)
+    }
+}
+
+/// What a caller is told of an engine's error.
+fn told(error: &EngineError) -> Reply {
+    let why: Arc<str> = error.message().into();
+    match error {
+        EngineError::BadInput(_) => Reply::BadInput(why),
+        EngineError::Failed(_) | EngineError::DeviceLost(_) => Reply::Failed(why),
     }
 }
 
@@ -408,20 +440,40 @@ fn run(
     jobs: &[Waiting<Job>],
     rows: usize,
 ) -> Result<Vec<Vec<u8>>, EngineError> {
-    let buffers = lane.buffers(rows);
-    for (index, buffer) in buffers.inputs.iter_mut().enumerate() {
-        let mut rest = buffer.as_bytes_mut();
-        for waiting in jobs {
-            let bytes = &waiting.job.inputs[index];
-            let (here, after) = rest.split_at_mut(bytes.len());
-            here.copy_from_slice(bytes);
-            rest = after;
-        }
-    }
-    lane.run(rows, rows)?;
-    let buffers = lane.buffers(rows);
+    let length = jobs.iter().map(|w| w.job.inputs.length()).max();
+    let bucket = Bucket {
+        rows,
+        length: length.unwrap_or(1),
+    };
+    gather(lane.buffers(bucket), contract, jobs, bucket.length);
+    lane.run(bucket, rows)?;
+    let buffers = lane.buffers(bucket);
     let outputs = contract.outputs.iter().zip(&buffers.outputs);
     Ok(outputs
         .map(|(spec, buffer)| buffer.as_bytes()[..rows * spec.row_bytes()].to_vec())
         .collect())
+}
+
+/// Copies every job's rows into the lane's buffers, one after the other.
+fn gather(buffers: &mut Buffers, contract: &Contract, jobs: &[Waiting<Job>], length: usize) {
+    let mut first_row = 0;
+    for waiting in jobs {
+        match &waiting.job.inputs {
+            Inputs::Rows(inputs) => {
+                let specs = contract.inputs.iter().zip(&mut buffers.inputs);
+                for ((spec, buffer), bytes) in specs.zip(inputs) {
+                    let start = first_row * spec.row_bytes();
+                    buffer.as_bytes_mut()[start..][..bytes.len()].copy_from_slice(bytes);
+                }
+            }
+            Inputs::Tokens(rows) => {
+                if let Some(text) = &contract.text {
+                    for (row, tokens) in rows.iter().enumerate() {
+                        text.fill(&mut buffers.inputs, first_row + row, tokens, length);
+                    }
+                }
+            }
+        }
+        first_row += waiting.rows;
+    }
 }

@@ -19,13 +19,20 @@ pub struct Port {
 }
 
 impl Port {
-    /// Hands a request over; it leaves with the others of the same burst.
-    pub fn send(&self, job: Job) {
+    /// Hands a request's parts over; they leave with the others of the same burst.
+    pub fn send(&self, parts: impl IntoIterator<Item = Job>) {
         let mut outbox = lock(&self.outbox);
-        outbox.push(job);
-        if outbox.len() == 1 {
+        let was_empty = outbox.is_empty();
+        outbox.extend(parts);
+        if was_empty {
             self.outgoing.notify_one();
         }
+    }
+
+    /// Whether nothing waits to leave.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.outbox).is_empty()
     }
 
     pub(super) fn deliver(&self, replies: &mut Vec<Answered>) {

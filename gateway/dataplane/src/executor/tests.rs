@@ -3,22 +3,32 @@
 use super::*;
 use crate::engine::{Buffer, Buffers};
 use crate::metrics::Metrics;
+use crate::sched::admission::{GaveWay, Limits, Refusal};
 use crate::sched::cost::CostTable;
+use crate::sched::queue::{Owner, Priority};
+use bytes::Bytes;
+use state::Slot;
 
-/// Doubles its input; fails a batch that holds a 13, panics at a 14, blocks at a 15 until told
-/// to go on.
+/// Doubles its input; loses its device at a 12, fails a batch that holds a 13, panics at a 14,
+/// blocks at a 15 until told to go on, refuses a 16.
 struct Doubler(Buffers, std::sync::mpsc::Receiver<()>);
 
 impl Lane for Doubler {
-    fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+    fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
         &mut self.0
     }
 
-    fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
+    fn run(&mut self, _bucket: Bucket, rows: usize) -> Result<(), EngineError> {
         let input = self.0.inputs[0].as_bytes()[..rows].to_vec();
         assert!(!input.contains(&14), "the engine's own panic");
         if input.contains(&15) {
             self.1.recv().unwrap();
+        }
+        if input.contains(&12) {
+            return Err(EngineError::DeviceLost("unplugged".into()));
+        }
+        if input.contains(&16) {
+            return Err(EngineError::BadInput("sixteen".into()));
         }
         if input.contains(&13) {
             return Err(EngineError::Failed("thirteen".into()));
@@ -40,6 +50,15 @@ const CONTRACT: &str = r#"
     inputs = [{ name = "x", datatype = "UINT8", shape = [-1, 1] }]
     outputs = [{ name = "y", datatype = "UINT8", shape = [-1, 1] }]
 "#;
+
+const SETTINGS: Settings = Settings {
+    limits: Limits {
+        max_batch: 8,
+        queue_rows: 1000,
+    },
+    wait: 0,
+    objective: SECONDS,
+};
 
 type Gate = std::sync::mpsc::Sender<()>;
 
@@ -63,12 +82,8 @@ fn start_with_lanes(lanes: usize) -> (Arc<Executor>, ModelId, Arc<Port>, Vec<Gat
     let id = executor.add(NewModel {
         contract: Contract::parse(CONTRACT).unwrap(),
         lanes: engines,
-        cost: CostTable::new(8),
-        limits: Limits {
-            max_batch: 8,
-            queue_rows: 1000,
-        },
-        wait: 0,
+        costs: vec![(1, CostTable::new(8))],
+        settings: SETTINGS,
         metrics: Metrics::default().model("m", "1", 8),
     });
     (executor, id, port, gates)
@@ -84,13 +99,16 @@ async fn until(check: impl Fn() -> bool) {
 fn job(executor: &Executor, id: ModelId, bytes: &'static [u8]) -> (Job, oneshot::Receiver<Reply>) {
     let (reply, answer) = oneshot::channel();
     let ticket = executor.ticket(now(), now() + 60 * SECONDS);
-    let inputs = vec![Bytes::from_static(bytes)];
     let job = Job {
         model: id,
         rows: bytes.len(),
-        inputs,
+        inputs: Inputs::Rows(vec![Bytes::from_static(bytes)]),
         arrived: now(),
         ticket,
+        priority: Priority::DEFAULT,
+        owner: Owner::ANYBODY,
+        patient: false,
+        follows: false,
         reply,
         port: 0,
     };
@@ -121,7 +139,7 @@ fn every_caller_gets_its_own_rows_back() {
         let mut answers = Vec::new();
         for bytes in [&[1u8, 2][..], &[3], &[4, 5, 6], &[7]].repeat(50) {
             let (job, answer) = job(&executor, id, bytes);
-            port.send(job);
+            port.send([job]);
             answers.push((bytes, answer));
         }
         for (bytes, answer) in answers {
@@ -139,13 +157,13 @@ fn a_failed_or_panicking_batch_fails_alone() {
         tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
         for (bytes, text) in [(&[13u8][..], "thirteen"), (&[14], "panicked")] {
             let (bad, answer) = job(&executor, id, bytes);
-            port.send(bad);
+            port.send([bad]);
             match answer.await.unwrap() {
                 Reply::Failed(message) => assert!(message.contains(text)),
                 other => panic!("{other:?}"),
             }
             let (good, answer) = job(&executor, id, &[5]);
-            port.send(good);
+            port.send([good]);
             assert_eq!(rows_of(answer.await.unwrap(), 1), [10]);
         }
     });
@@ -164,7 +182,14 @@ fn a_cancelled_request_leaves_the_queue_at_once() {
             until: Ticks::MAX,
             again: 0,
         };
-        state.slots[0].queue.push(ticket, 1, waiting);
+        let slot: &mut Slot = state.slot_mut(id).unwrap();
+        let waiting = Waiting {
+            rows: 1,
+            priority: Priority::DEFAULT,
+            owner: Owner::ANYBODY,
+            job: waiting,
+        };
+        slot.queues[0].queue.push(ticket, waiting);
     }
     assert_eq!(executor.waiting(id), (1, 1));
     assert!(executor.cancel(id, &ticket));
@@ -180,11 +205,11 @@ fn a_deadline_that_passes_behind_a_long_batch_is_told_before_the_batch_ends() {
         tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
         tokio::spawn(Arc::clone(&executor).reap());
         let (long, long_answer) = job(&executor, id, &[15]);
-        port.send(long);
+        port.send([long]);
         until(|| !executor.is_idle()).await;
         let (mut short, short_answer) = job(&executor, id, &[1]);
         short.ticket = executor.ticket(now(), now() + 5 * MILLIS);
-        port.send(short);
+        port.send([short]);
         // The lane is still blocked when this comes.
         assert!(matches!(short_answer.await.unwrap(), Reply::Expired));
         gates[0].send(()).unwrap();
@@ -200,7 +225,7 @@ fn after_closing_requests_are_turned_away() {
     runtime().block_on(async {
         tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
         let (late, answer) = job(&executor, id, &[1]);
-        port.send(late);
+        port.send([late]);
         assert!(matches!(answer.await.unwrap(), Reply::Closed));
     });
 }
@@ -211,7 +236,7 @@ fn one_callers_bad_value_does_not_fail_its_neighbours() {
     runtime().block_on(async {
         tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
         let (first, first_answer) = job(&executor, id, &[15]);
-        port.send(first);
+        port.send([first]);
         until(|| !executor.is_idle()).await;
         // These wait for the lane together, and so share a batch.
         let (good, good_answer) = job(&executor, id, &[1]);
@@ -219,7 +244,7 @@ fn one_callers_bad_value_does_not_fail_its_neighbours() {
         let (also_good, also_good_answer) = job(&executor, id, &[2, 3]);
         [good, bad, also_good]
             .into_iter()
-            .for_each(|job| port.send(job));
+            .for_each(|job| port.send([job]));
         until(|| executor.waiting(id) == (3, 4)).await;
         gates[0].send(()).unwrap();
         assert_eq!(rows_of(first_answer.await.unwrap(), 1), [30]);
@@ -240,7 +265,7 @@ fn a_burst_wakes_as_many_lanes_as_it_needs() {
         let answers: Vec<_> = burst
             .into_iter()
             .map(|(job, answer)| {
-                port.send(job);
+                port.send([job]);
                 answer
             })
             .collect();
@@ -259,10 +284,10 @@ fn closing_tells_what_is_queued_and_lets_what_runs_end() {
     runtime().block_on(async {
         tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
         let (running, running_answer) = job(&executor, id, &[15]);
-        port.send(running);
+        port.send([running]);
         until(|| !executor.is_idle()).await;
         let (queued, queued_answer) = job(&executor, id, &[1]);
-        port.send(queued);
+        port.send([queued]);
         until(|| executor.waiting(id) == (1, 1)).await;
         let closing = Arc::clone(&executor);
         let closer = std::thread::spawn(move || closing.close());
@@ -271,4 +296,174 @@ fn closing_tells_what_is_queued_and_lets_what_runs_end() {
         assert_eq!(rows_of(running_answer.await.unwrap(), 1), [30]);
         closer.join().unwrap();
     });
+}
+
+/// Blocks the only lane, queues what is given, and lets it run.
+fn behind_a_long_batch(
+    limits: Limits,
+    queue: impl FnOnce(&Arc<Executor>, ModelId, &Port) -> Vec<oneshot::Receiver<Reply>>,
+) -> Vec<Reply> {
+    let (executor, id, port, gates) = start_with_lanes(1);
+    executor.set(id, Settings { limits, ..SETTINGS });
+    let replies = runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        let (long, long_answer) = job(&executor, id, &[15]);
+        port.send([long]);
+        until(|| !executor.is_idle()).await;
+        let answers = queue(&executor, id, &port);
+        // The outbox is emptied in one go.
+        until(|| port.is_empty()).await;
+        gates[0].send(()).unwrap();
+        long_answer.await.unwrap();
+        let mut replies = Vec::new();
+        for answer in answers {
+            replies.push(answer.await.unwrap());
+        }
+        replies
+    });
+    executor.close();
+    replies
+}
+
+const SMALL_QUEUE: Limits = Limits {
+    max_batch: 8,
+    queue_rows: 8,
+};
+
+#[test]
+fn in_a_full_queue_what_matters_less_gives_way() {
+    let replies = behind_a_long_batch(SMALL_QUEUE, |executor, id, port| {
+        let mut answers = Vec::new();
+        for (bytes, level) in [(&[1u8; 4][..], 7), (&[2; 4], 3), (&[3; 4], 5)] {
+            let (mut job, answer) = job(executor, id, bytes);
+            job.priority = Priority::new(level);
+            port.send([job]);
+            answers.push(answer);
+        }
+        answers
+    });
+    let to_priority = Refusal::GaveWay(GaveWay::ToPriority);
+    assert!(matches!(&replies[0], Reply::Refused(r) if *r == to_priority));
+    assert!(replies[1..].iter().all(|r| matches!(r, Reply::Done { .. })));
+}
+
+#[test]
+fn in_a_full_queue_what_is_due_later_gives_way_to_what_is_urgent() {
+    let replies = behind_a_long_batch(SMALL_QUEUE, |executor, id, port| {
+        let (later, later_answer) = job(executor, id, &[1; 8]);
+        let (mut urgent, urgent_answer) = job(executor, id, &[2; 8]);
+        urgent.ticket = executor.ticket(now(), now() + 30 * SECONDS);
+        let (late, late_answer) = job(executor, id, &[3; 8]);
+        port.send([later, urgent, late]);
+        vec![later_answer, urgent_answer, late_answer]
+    });
+    let to_deadline = Refusal::GaveWay(GaveWay::ToDeadline);
+    assert!(matches!(&replies[0], Reply::Refused(r) if *r == to_deadline));
+    assert!(matches!(replies[1], Reply::Done { .. }));
+    assert!(matches!(
+        replies[2],
+        Reply::Refused(Refusal::QueueFull { .. })
+    ));
+}
+
+#[test]
+fn a_caller_above_its_share_gives_way_to_one_below() {
+    let replies = behind_a_long_batch(SMALL_QUEUE, |executor, id, port| {
+        let mut answers = Vec::new();
+        // The first fills the queue; the second has three times its share, and gets three quarters.
+        for (caller, share) in [1; 8]
+            .map(|c| (c, 1))
+            .into_iter()
+            .chain([2; 8].map(|c| (c, 3)))
+        {
+            let (mut job, answer) = job(executor, id, &[1]);
+            job.owner = Owner { caller, share };
+            port.send([job]);
+            answers.push(answer);
+        }
+        answers
+    });
+    let done = |replies: &[Reply]| {
+        let done = replies.iter().filter(|r| matches!(r, Reply::Done { .. }));
+        done.count()
+    };
+    assert_eq!((done(&replies[..8]), done(&replies[8..])), (2, 6));
+    let to_share = Refusal::GaveWay(GaveWay::ToShare);
+    assert!(
+        replies
+            .iter()
+            .any(|r| matches!(r, Reply::Refused(why) if *why == to_share))
+    );
+}
+
+#[test]
+fn the_parts_of_a_request_are_let_in_together_or_not_at_all() {
+    let replies = behind_a_long_batch(SMALL_QUEUE, |executor, id, port| {
+        let (first, first_answer) = job(executor, id, &[1; 6]);
+        let (mut second, second_answer) = job(executor, id, &[1; 6]);
+        second.follows = true;
+        port.send([first, second]);
+        vec![first_answer, second_answer]
+    });
+    let full = |r: &Reply| matches!(r, Reply::Refused(Refusal::QueueFull { .. }));
+    assert!(replies.iter().all(full), "{replies:?}");
+}
+
+#[test]
+fn an_input_that_the_engine_refuses_is_the_callers_fault() {
+    let replies = behind_a_long_batch(SETTINGS.limits, |executor, id, port| {
+        let (bad, bad_answer) = job(executor, id, &[16]);
+        let (good, good_answer) = job(executor, id, &[4]);
+        port.send([bad, good]);
+        vec![bad_answer, good_answer]
+    });
+    assert!(matches!(&replies[0], Reply::BadInput(why) if &**why == "sixteen"));
+    assert!(matches!(replies[1], Reply::Done { .. }));
+}
+
+#[test]
+fn a_lost_device_fails_its_batch_and_leaves_the_other_lanes_at_work() {
+    let (executor, id, port, gates) = start_with_lanes(2);
+    let (tell, told) = std::sync::mpsc::channel();
+    executor.tell_lost(Box::new(move |model| tell.send(model).unwrap()));
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        for (lost, bytes) in [(1, &[12u8][..]), (2, &[12])] {
+            let (fatal, answer) = job(&executor, id, bytes);
+            port.send([fatal]);
+            assert!(matches!(answer.await.unwrap(), Reply::Failed(_)));
+            until(|| executor.lost_lanes(id) == lost).await;
+            assert_eq!(told.recv().unwrap(), id);
+            let (next, answer) = job(&executor, id, &[5]);
+            port.send([next]);
+            let reply = answer.await.unwrap();
+            match lost {
+                1 => assert_eq!(rows_of(reply, 1), [10]),
+                _ => {
+                    assert!(matches!(&reply, Reply::Failed(why) if why.contains("device is gone")))
+                }
+            }
+        }
+    });
+    drop(gates);
+    executor.close();
+}
+
+#[test]
+fn a_model_is_taken_away_only_when_nothing_of_it_waits_or_runs() {
+    let (executor, id, port, gates) = start_with_lanes(1);
+    runtime().block_on(async {
+        tokio::spawn(Arc::clone(&port).pump(Arc::clone(&executor), 0));
+        let (long, long_answer) = job(&executor, id, &[15]);
+        port.send([long]);
+        until(|| !executor.is_idle()).await;
+        assert!(executor.remove(id).is_none(), "it runs");
+        gates[0].send(()).unwrap();
+        long_answer.await.unwrap();
+        until(|| executor.remove(id).is_some()).await;
+        let (late, late_answer) = job(&executor, id, &[1]);
+        port.send([late]);
+        assert!(matches!(late_answer.await.unwrap(), Reply::Closed));
+    });
+    executor.close();
 }

@@ -1,8 +1,11 @@
 //! contract.toml: what a model promises. It is part of the model's digest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::tensor::TensorSpec;
+use crate::engine::Buffer;
+use crate::tensor::{DataType, TensorSpec};
 
 pub const FORMAT: &str = "sluicegate.contract/1";
 
@@ -46,6 +49,83 @@ pub struct Delay {
     pub per_row_us: u64,
 }
 
+/// What to do with a NaN or an infinity in a float input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// The model knows what to do with it.
+    #[default]
+    Allow,
+    /// The request is refused.
+    Refuse,
+}
+
+/// A text input: callers send BYTES, the graph gets token ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// The BYTES input that callers send.
+    pub input: String,
+    /// The tokenizer's file in the model directory (Hugging Face's tokenizer.json).
+    pub tokenizer: String,
+    /// Tokens of one row at most, the tokenizer's special ones included.
+    pub max_tokens: usize,
+    /// A longer text is cut to this many bytes, at a character, before it is tokenised.
+    pub max_bytes: usize,
+    /// The graph's input of token ids, [rows, tokens].
+    pub ids: String,
+    /// The graph's input that is 1 for a token and 0 for padding.
+    pub mask: String,
+    /// The graph's input of token types, all 0, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<String>,
+    /// INT64 or INT32.
+    pub datatype: DataType,
+    /// The id that fills a row up to the batch's longest.
+    #[serde(default)]
+    pub pad: u32,
+}
+
+impl Text {
+    /// The graph's inputs, token ids first, then the mask.
+    fn engine_inputs(&self) -> Vec<TensorSpec> {
+        let names = [Some(&self.ids), Some(&self.mask), self.types.as_ref()];
+        let spec = |name: &String| TensorSpec {
+            name: name.clone(),
+            datatype: self.datatype,
+            shape: vec![-1, -1],
+        };
+        names.into_iter().flatten().map(spec).collect()
+    }
+
+    /// Writes one row's tokens into the engine's inputs, filled up to `length`.
+    pub fn fill(&self, inputs: &mut [Buffer], row: usize, tokens: &[u32], length: usize) {
+        // Ids, mask and, if there is one, types.
+        for (input, buffer) in inputs.iter_mut().enumerate() {
+            let size = self.datatype.size();
+            let bytes = buffer.as_bytes_mut();
+            for at in 0..length {
+                let token = tokens.get(at).copied();
+                let value = match input {
+                    0 => token.unwrap_or(self.pad),
+                    1 => u32::from(token.is_some()),
+                    _ => 0,
+                };
+                let value = u64::from(value).to_le_bytes();
+                bytes[(row * length + at) * size..][..size].copy_from_slice(&value[..size]);
+            }
+        }
+    }
+}
+
+/// What is answered in place of an error when a request was shed or came too late.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    /// The values of one row, for every output.
+    pub outputs: BTreeMap<String, Vec<f64>>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
@@ -53,12 +133,25 @@ pub struct Contract {
     pub engine: EngineKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub non_finite: NonFinite,
     pub inputs: Vec<TensorSpec>,
     pub outputs: Vec<TensorSpec>,
+    /// Names of the classes along an output's last dimension.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Contract {
@@ -75,6 +168,24 @@ impl Contract {
     pub fn to_toml(&self) -> Result<String, String> {
         self.check()?;
         toml::to_string(self).map_err(|e| e.to_string())
+    }
+
+    /// Whether requests bring rows that may share a batch.
+    pub fn is_batched(&self) -> bool {
+        self.inputs.iter().all(TensorSpec::is_batched)
+    }
+
+    /// The tensors that the engine takes: the callers' own, or the tokens of their text.
+    pub fn engine_inputs(&self) -> Vec<TensorSpec> {
+        match &self.text {
+            Some(text) => text.engine_inputs(),
+            None => self.inputs.clone(),
+        }
+    }
+
+    /// Tokens of a row at most; 1 without text.
+    pub fn max_length(&self) -> usize {
+        self.text.as_ref().map_or(1, |t| t.max_tokens)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -94,12 +205,33 @@ impl Contract {
                 }
             }
         }
+        let mut all = self.inputs.iter().chain(&self.outputs);
+        if let Some(odd) = all.find(|s| s.is_batched() != self.inputs[0].is_batched()) {
+            return Err(format!(
+                "tensor '{}' and '{}' must both begin with the batch (-1), or neither",
+                self.inputs[0].name, odd.name
+            ));
+        }
+        self.check_engine()?;
+        self.check_text()?;
+        if (self.engine == EngineKind::Delay) != self.delay.is_some() {
+            return Err("[delay] and engine \"delay\" go together".into());
+        }
+        self.check_labels()?;
+        if let Some(fallback) = &self.fallback {
+            self.check_fallback(fallback)?;
+        }
+        match &self.decision {
+            Some(decision) => self.check_decision(decision),
+            None => Ok(()),
+        }
+    }
+
+    fn check_engine(&self) -> Result<(), String> {
         match (self.engine, &self.graph) {
-            (EngineKind::Onnxruntime, None) => {
-                return Err("engine onnxruntime needs 'graph'".into());
-            }
-            (EngineKind::Onnxruntime, Some(_)) => {}
-            (engine, Some(_)) => return Err(format!("engine {} takes no 'graph'", engine.name())),
+            (EngineKind::Onnxruntime, None) => Err("engine onnxruntime needs 'graph'".into()),
+            (EngineKind::Onnxruntime, Some(_)) => Ok(()),
+            (engine, Some(_)) => Err(format!("engine {} takes no 'graph'", engine.name())),
             (_, None) => {
                 let row = |s: &TensorSpec| (s.datatype, s.row_elements());
                 if !self.inputs.iter().map(row).eq(self.outputs.iter().map(row)) {
@@ -108,13 +240,93 @@ impl Contract {
                         "engine {engine} gives its inputs back: outputs must match"
                     ));
                 }
+                Ok(())
             }
         }
-        if (self.engine == EngineKind::Delay) != self.delay.is_some() {
-            return Err("[delay] and engine \"delay\" go together".into());
+    }
+
+    fn check_text(&self) -> Result<(), String> {
+        let mut all = self.inputs.iter().chain(&self.outputs);
+        let bytes = all.find(|s| s.datatype == DataType::Bytes);
+        let Some(text) = &self.text else {
+            return bytes.map_or(Ok(()), |s| {
+                Err(format!(
+                    "tensor '{}' is BYTES: only a text input is, and [text] is missing",
+                    s.name
+                ))
+            });
+        };
+        let [input] = self.inputs.as_slice() else {
+            return Err("a text model takes one input, its text".into());
+        };
+        if input.name != text.input || input.datatype != DataType::Bytes {
+            return Err(format!("[text] needs a BYTES input '{}'", text.input));
         }
-        match &self.decision {
-            Some(decision) => self.check_decision(decision),
+        if !input.is_batched() || input.row_elements() != 1 {
+            return Err(format!(
+                "text input '{}' has shape {:?}, expected [-1, 1]",
+                input.name, input.shape
+            ));
+        }
+        if self.outputs.iter().any(|o| o.datatype == DataType::Bytes) {
+            return Err("an output cannot be BYTES".into());
+        }
+        if !matches!(text.datatype, DataType::Int32 | DataType::Int64) {
+            return Err("[text] datatype must be INT64 or INT32".into());
+        }
+        for (key, value, most) in [
+            ("max_tokens", text.max_tokens, 8_192),
+            ("max_bytes", text.max_bytes, 1 << 20),
+        ] {
+            if value < 2 || value > most {
+                return Err(format!(
+                    "[text] {key} is {value}, it must be between 2 and {most}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_labels(&self) -> Result<(), String> {
+        for (name, labels) in &self.labels {
+            let output = self.outputs.iter().find(|o| o.name == *name);
+            let output =
+                output.ok_or_else(|| format!("[labels] names '{name}', which does not exist"))?;
+            let classes = output.row_elements();
+            if labels.len() != classes {
+                return Err(format!(
+                    "[labels] has {} names for '{name}', which has {classes} classes",
+                    labels.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_fallback(&self, fallback: &Fallback) -> Result<(), String> {
+        for output in &self.outputs {
+            let values = fallback.outputs.get(&output.name);
+            let values =
+                values.ok_or_else(|| format!("[fallback] lacks output '{}'", output.name))?;
+            let expected = output.row_elements();
+            if values.len() != expected {
+                return Err(format!(
+                    "[fallback] has {} values for '{}', a row has {expected}",
+                    values.len(),
+                    output.name
+                ));
+            }
+            output.datatype.encode(values).map_err(|value| {
+                let kind = output.datatype.wire_name();
+                format!(
+                    "[fallback] has {value} for '{}', which is {kind}",
+                    output.name
+                )
+            })?;
+        }
+        let known = |name: &String| self.outputs.iter().any(|o| o.name == *name);
+        match fallback.outputs.keys().find(|name| !known(name)) {
+            Some(extra) => Err(format!("[fallback] names '{extra}', which does not exist")),
             None => Ok(()),
         }
     }
@@ -126,7 +338,7 @@ impl Contract {
                 decision.output
             ));
         };
-        if output.datatype != crate::tensor::DataType::Fp32 {
+        if output.datatype != DataType::Fp32 {
             return Err(format!(
                 "[decision] needs an FP32 output, '{}' is not",
                 output.name
@@ -143,6 +355,26 @@ impl Contract {
             return Err("[decision] threshold must be a finite number".into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Contract {
+    /// An identity without tensors, for tests to fill in.
+    pub fn for_tests() -> Self {
+        Self {
+            format: FORMAT.into(),
+            engine: EngineKind::Identity,
+            graph: None,
+            non_finite: NonFinite::default(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            labels: BTreeMap::new(),
+            text: None,
+            decision: None,
+            fallback: None,
+            delay: None,
+        }
     }
 }
 
@@ -173,18 +405,77 @@ mod tests {
         );
     }
 
+    const TEXT: &str = r#"
+        format = "sluicegate.contract/1"
+        engine = "onnxruntime"
+        graph = "model.onnx"
+        inputs = [{ name = "text", datatype = "BYTES", shape = [-1, 1] }]
+        outputs = [{ name = "y", datatype = "FP32", shape = [-1, 1] }]
+        [text]
+        input = "text"
+        tokenizer = "tokenizer.json"
+        max_tokens = 64
+        max_bytes = 2048
+        ids = "input_ids"
+        mask = "attention_mask"
+        datatype = "INT64"
+    "#;
+
+    #[test]
+    fn a_text_model_takes_bytes_and_gives_its_engine_tokens() {
+        let contract = Contract::parse(TEXT).unwrap();
+        let names: Vec<_> = contract.engine_inputs();
+        assert_eq!(names[0].name, "input_ids");
+        assert_eq!(names[1].shape, [-1, -1]);
+        assert_eq!(contract.max_length(), 64);
+        for (from, to, expected) in [
+            (
+                "[-1, 1] }]\n        outputs",
+                "[-1, 2] }]\n        outputs",
+                "expected [-1, 1]",
+            ),
+            ("INT64", "FP32", "INT64 or INT32"),
+            ("max_tokens = 64", "max_tokens = 1", "max_tokens is 1"),
+            (
+                "input = \"text\"",
+                "input = \"txt\"",
+                "needs a BYTES input 'txt'",
+            ),
+        ] {
+            let error = Contract::parse(&TEXT.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(expected), "{from} -> {to}: {error}");
+        }
+    }
+
     #[test]
     fn each_defect_is_named() {
         let broken = [
             ("/1\"", "/9\"", "format"),
             ("graph = \"model.onnx\"", "", "needs 'graph'"),
-            ("[-1, 4]", "[4]", "first dimension"),
+            ("[-1, 4]", "[4]", "begin with the batch"),
+            ("[-1, 4]", "[0, 4]", "first dimension"),
             ("[-1, 4]", "[-1, -1]", "fixed size"),
             ("column = 1", "column = 2", "column 2"),
             ("output = \"y\"", "output = \"z\"", "does not exist"),
             ("column = 1", "colum = 1", "colum"),
             ("threshold = 0.5", "threshold = nan", "finite"),
             ("\"onnxruntime\"", "\"delay\"", "takes no 'graph'"),
+            ("\"FP32\"", "\"BYTES\"", "[text] is missing"),
+            (
+                "[decision]",
+                "fallback.outputs.z = [0]\n[decision]",
+                "lacks output 'y'",
+            ),
+            (
+                "[decision]",
+                "fallback.outputs.y = [0]\n[decision]",
+                "1 values for 'y', a row has 2",
+            ),
+            (
+                "[decision]",
+                "labels.y = [\"a\"]\n[decision]",
+                "1 names for 'y', which has 2",
+            ),
         ];
         for (from, to, expected) in broken {
             let error = Contract::parse(&GOOD.replacen(from, to, 1)).unwrap_err();

@@ -223,6 +223,16 @@ pub fn verify(path: &Path) -> Result<VerifiedModel, String> {
             "{CONTRACT} names graph '{graph}', which is not there"
         ));
     }
+    if let Some(text) = contract
+        .text
+        .as_ref()
+        .filter(|t| !files.contains_key(&t.tokenizer))
+    {
+        return Err(format!(
+            "{CONTRACT} names tokenizer '{}', which is not there",
+            text.tokenizer
+        ));
+    }
     Ok(VerifiedModel {
         path: path.into(),
         digest: digest_of(&manifest_bytes),

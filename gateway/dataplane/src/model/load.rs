@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::directory::{VerifiedModel, verify};
 use super::probe::row_dependence;
+use super::text::TextStage;
 use crate::clock::now;
 use crate::engine::{self, Lane};
-use crate::sched::cost::{CostTable, bucket_sizes};
+use crate::sched::cost::{CostTable, bucket_sizes, length_classes};
+use crate::tensor::Bucket;
 
 /// Runs of each bucket at warm-up, at most, and the time after which fewer will do.
 const WARM_RUNS: usize = 10;
@@ -22,8 +24,10 @@ pub struct Loaded {
     pub verified: VerifiedModel,
     /// One an executor lane.
     pub lanes: Vec<Box<dyn Lane>>,
-    pub cost: CostTable,
-    /// Rows in one batch and in one request at most: 1 if rows depend on their neighbours.
+    /// For each class of lengths its longest row, in tokens, and what its batches cost.
+    pub costs: Vec<(usize, CostTable)>,
+    pub text: Option<TextStage>,
+    /// Rows in one batch at most: 1 if rows depend on their neighbours.
     pub max_batch: usize,
     pub report: LoadReport,
 }
@@ -45,13 +49,15 @@ pub struct LoadReport {
 pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String> {
     let started = now();
     let verified = verify(path)?;
-    let specs = verified
-        .contract
-        .inputs
-        .iter()
-        .chain(&verified.contract.outputs);
+    let contract = &verified.contract;
+    let largest = Bucket {
+        rows: if contract.is_batched() { max_rows } else { 1 },
+        length: contract.max_length(),
+    };
+    let inputs = contract.engine_inputs();
+    let specs = inputs.iter().chain(&contract.outputs);
     let bytes = specs
-        .map(|s| s.row_bytes().saturating_mul(max_rows))
+        .map(|s| s.batch_bytes(largest))
         .fold(0, usize::saturating_add);
     if bytes > BUFFER_LIMIT {
         return Err(format!(
@@ -59,22 +65,34 @@ pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String
             bytes >> 20
         ));
     }
+    let text = TextStage::open(&verified)?;
     let mut open = Vec::with_capacity(lanes.max(1));
     for _ in 0..lanes.max(1) {
-        let lane = engine::open(&verified, max_rows).map_err(|e| e.message().to_owned())?;
+        let lane = engine::open(&verified, largest).map_err(|e| e.message().to_owned())?;
         open.push(lane);
     }
     let failed = |e: engine::EngineError| format!("the model fails at run time: {}", e.message());
     // A delay is not a model: probing it would only take its time.
-    let dependence = if verified.contract.graph.is_some() {
-        row_dependence(open[0].as_mut(), &verified.contract, max_rows).map_err(failed)?
+    let dependence = if contract.graph.is_some() {
+        row_dependence(open[0].as_mut(), contract, largest).map_err(failed)?
     } else {
         None
     };
-    let max_batch = if dependence.is_some() { 1 } else { max_rows };
-    let mut cost = CostTable::new(max_batch);
+    let max_batch = if dependence.is_some() {
+        1
+    } else {
+        largest.rows
+    };
+    let classes = match contract.text {
+        Some(_) => length_classes(largest.length),
+        None => vec![1],
+    };
+    let mut costs: Vec<(usize, CostTable)> = classes
+        .into_iter()
+        .map(|longest| (longest, CostTable::new(max_batch)))
+        .collect();
     for lane in &mut open {
-        warm(lane.as_mut(), max_batch, &mut cost).map_err(failed)?;
+        warm(lane.as_mut(), max_batch, &mut costs).map_err(failed)?;
     }
     let report = LoadReport {
         digest: verified.digest.clone(),
@@ -85,34 +103,54 @@ pub fn load(path: &Path, lanes: usize, max_rows: usize) -> Result<Loaded, String
     Ok(Loaded {
         verified,
         lanes: open,
-        cost,
+        costs,
+        text,
         max_batch,
         report,
     })
 }
 
-/// Runs every bucket, smallest first, and fills the cost table. Large buckets of a slow model are
-/// left to the table's extrapolation once the time is spent.
+/// Runs every bucket, smallest first, and fills the cost tables. Large buckets of a slow model are
+/// left to the table's extrapolation once the time is spent; one row of each length always runs.
 fn warm(
     lane: &mut dyn Lane,
     max_batch: usize,
-    cost: &mut CostTable,
+    costs: &mut [(usize, CostTable)],
 ) -> Result<(), engine::EngineError> {
     let begun = now();
     for rows in bucket_sizes(max_batch) {
-        if now() - begun > WARM_BUDGET {
-            break;
-        }
-        lane.warm(rows)?;
-        for _ in 0..WARM_RUNS {
-            let started = now();
-            lane.run(rows, rows)?;
-            let finished = now();
-            cost.record(rows, finished - started, finished);
-            if finished - begun > WARM_BUDGET {
-                break;
+        for (length, cost) in &mut *costs {
+            if rows > 1 && now() - begun > WARM_BUDGET {
+                return Ok(());
             }
+            let bucket = Bucket {
+                rows,
+                length: *length,
+            };
+            lane.warm(bucket)?;
+            measure(lane, bucket, cost, begun + WARM_BUDGET)?;
         }
+    }
+    Ok(())
+}
+
+/// Files what a few runs of a bucket took. A run of more than twice the shortest was interrupted:
+/// a model that is loaded beside traffic is warmed on a thread that gives way to it.
+fn measure(
+    lane: &mut dyn Lane,
+    bucket: Bucket,
+    cost: &mut CostTable,
+    until: crate::clock::Ticks,
+) -> Result<(), engine::EngineError> {
+    let mut samples = Vec::with_capacity(WARM_RUNS);
+    while samples.len() < WARM_RUNS && (samples.is_empty() || now() < until) {
+        let started = now();
+        lane.run(bucket, bucket.rows)?;
+        samples.push(now() - started);
+    }
+    let shortest = samples.iter().min().copied().unwrap_or(0);
+    for sample in samples.into_iter().filter(|s| *s <= 2 * shortest) {
+        cost.record(bucket.rows, sample, now());
     }
     Ok(())
 }

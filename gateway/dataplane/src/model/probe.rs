@@ -5,9 +5,9 @@
 //! at a time and says so.
 
 use crate::clock::{SECONDS, Ticks, now};
-use crate::engine::{EngineError, Lane};
+use crate::engine::{Buffers, EngineError, Lane};
 use crate::model::contract::{Contract, Decision};
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{Bucket, DataType, TensorSpec};
 
 /// Rows whose answers are compared.
 const ROWS: usize = 16;
@@ -45,6 +45,7 @@ impl Generator {
                 out.extend(((self.float() as f32).to_bits() >> 16).to_le_bytes()[..2].iter())
             }
             DataType::Bool => out.push(whole & 1),
+            DataType::Bytes => {}
             _ => {
                 let start = out.len();
                 out.resize(start + datatype.size(), 0);
@@ -64,45 +65,100 @@ fn nan(datatype: DataType) -> Vec<u8> {
     }
 }
 
-/// One input tensor's bytes for one row.
-type Row = Vec<Vec<u8>>;
+/// One input tensor's bytes for one row; of a text, its token ids.
+enum Row {
+    Fixed(Vec<Vec<u8>>),
+    Tokens(Vec<u32>),
+}
 
 struct Samples {
     rows: Vec<Row>,
-    nan: Row,
-    zero: Row,
+    /// Rows that must not leak into others: what they are, and one of them.
+    strangers: Vec<(&'static str, Row)>,
 }
 
-fn samples(inputs: &[TensorSpec]) -> Samples {
+fn samples(contract: &Contract) -> Samples {
     let mut generator = Generator(7);
+    let inputs = &contract.inputs;
+    if let Some(text) = &contract.text {
+        // Ids stay small: a vocabulary's size is not known here, and the first are always there.
+        let mut tokens = |length: usize| {
+            let ids = (0..length).map(|_| (generator.next() % 500) as u32);
+            Row::Tokens(ids.collect())
+        };
+        // Lengths as they share a batch in service, and one far shorter beside the longest.
+        let longest = text.max_tokens;
+        let rows = (0..ROWS).map(|i| tokens(longest - (i % 8).min(longest - 1)));
+        let rows = rows.collect();
+        let short = tokens(1);
+        return Samples {
+            rows,
+            strangers: vec![("rows of one token", short)],
+        };
+    }
     let mut random = |spec: &TensorSpec| {
         let mut bytes = Vec::with_capacity(spec.row_bytes());
         (0..spec.row_elements()).for_each(|_| generator.element(spec.datatype, &mut bytes));
         bytes
     };
+    let nan = |s: &TensorSpec| nan(s.datatype).repeat(s.row_elements());
     Samples {
         rows: (0..ROWS)
-            .map(|_| inputs.iter().map(&mut random).collect())
+            .map(|_| Row::Fixed(inputs.iter().map(&mut random).collect()))
             .collect(),
-        nan: inputs
-            .iter()
-            .map(|s| nan(s.datatype).repeat(s.row_elements()))
-            .collect(),
-        zero: inputs.iter().map(|s| vec![0; s.row_bytes()]).collect(),
+        strangers: vec![
+            ("rows of NaN", Row::Fixed(inputs.iter().map(nan).collect())),
+            (
+                "rows of zeros",
+                Row::Fixed(inputs.iter().map(|s| vec![0; s.row_bytes()]).collect()),
+            ),
+        ],
     }
 }
 
-/// Runs a batch and returns the outputs of its rows.
-fn run(lane: &mut dyn Lane, contract: &Contract, batch: &[&Row]) -> Result<Vec<Row>, EngineError> {
-    let buffers = lane.buffers(batch.len());
-    for (input, (spec, buffer)) in contract.inputs.iter().zip(&mut buffers.inputs).enumerate() {
-        let size = spec.row_bytes();
-        for (index, row) in batch.iter().enumerate() {
-            buffer.as_bytes_mut()[index * size..][..size].copy_from_slice(&row[input]);
+impl Row {
+    fn length(&self) -> usize {
+        match self {
+            Self::Fixed(_) => 1,
+            Self::Tokens(tokens) => tokens.len(),
         }
     }
-    lane.run(batch.len(), batch.len())?;
-    let buffers = lane.buffers(batch.len());
+
+    fn write(&self, contract: &Contract, buffers: &mut Buffers, index: usize, length: usize) {
+        match (self, &contract.text) {
+            (Self::Tokens(tokens), Some(text)) => {
+                text.fill(&mut buffers.inputs, index, tokens, length);
+            }
+            (Self::Fixed(inputs), _) => {
+                for (buffer, bytes) in buffers.inputs.iter_mut().zip(inputs) {
+                    buffer.as_bytes_mut()[index * bytes.len()..][..bytes.len()]
+                        .copy_from_slice(bytes);
+                }
+            }
+            (Self::Tokens(_), None) => {}
+        }
+    }
+}
+
+/// The outputs of one row.
+type Answer = Vec<Vec<u8>>;
+
+/// Runs a batch and returns the outputs of its rows.
+fn run(
+    lane: &mut dyn Lane,
+    contract: &Contract,
+    batch: &[&Row],
+) -> Result<Vec<Answer>, EngineError> {
+    let bucket = Bucket {
+        rows: batch.len(),
+        length: batch.iter().map(|r| r.length()).max().unwrap_or(1),
+    };
+    let buffers = lane.buffers(bucket);
+    for (index, row) in batch.iter().enumerate() {
+        row.write(contract, buffers, index, bucket.length);
+    }
+    lane.run(bucket, batch.len())?;
+    let buffers = lane.buffers(bucket);
     let output = |index: usize| {
         let outputs = contract.outputs.iter().zip(&buffers.outputs);
         outputs
@@ -137,7 +193,7 @@ fn floats(spec: &TensorSpec, bytes: &[u8]) -> Vec<f64> {
         .collect()
 }
 
-fn decision(contract: &Contract, decision: &Decision, row: &Row) -> Option<bool> {
+fn decision(contract: &Contract, decision: &Decision, row: &Answer) -> Option<bool> {
     let index = contract
         .outputs
         .iter()
@@ -149,7 +205,7 @@ fn decision(contract: &Contract, decision: &Decision, row: &Row) -> Option<bool>
 }
 
 /// Why two answers to the same row differ, if they do.
-fn difference(contract: &Contract, alone: &Row, beside: &Row) -> Option<String> {
+fn difference(contract: &Contract, alone: &Answer, beside: &Answer) -> Option<String> {
     if let Some(rule) = &contract.decision {
         let (a, b) = (
             decision(contract, rule, alone),
@@ -187,34 +243,33 @@ fn difference(contract: &Contract, alone: &Row, beside: &Row) -> Option<String> 
 pub fn row_dependence(
     lane: &mut dyn Lane,
     contract: &Contract,
-    max_rows: usize,
+    largest: Bucket,
 ) -> Result<Option<String>, EngineError> {
-    if max_rows < 2 {
+    if largest.rows < 2 {
         return Ok(None);
     }
-    let samples = samples(&contract.inputs);
-    let full = max_rows.min(4 * ROWS);
+    let samples = samples(contract);
+    let full = largest.rows.min(most_rows(contract));
     let begun = now();
     for (index, row) in samples.rows.iter().enumerate() {
         if index > 1 && now() - begun > BUDGET {
             break;
         }
+        let place = index % full;
         let alone = run(lane, contract, &[row])?;
-        let companies: [(&str, &dyn Fn(usize) -> usize); 3] = [
-            ("a full batch", &|i| i % ROWS),
-            ("rows of NaN", &|_| ROWS),
-            ("rows of zeros", &|_| ROWS + 1),
-        ];
-        for (company, pick) in companies {
-            let neighbour = |i: usize| match pick(i) {
-                n if n < ROWS => &samples.rows[n],
-                ROWS => &samples.nan,
-                _ => &samples.zero,
+        let among = |stranger: Option<usize>| -> Vec<&Row> {
+            let pick = |i: usize| match stranger {
+                _ if i == place => row,
+                Some(n) => &samples.strangers[n].1,
+                None => &samples.rows[i % ROWS],
             };
-            let place = index % full;
-            let batch: Vec<&Row> = (0..full)
-                .map(|i| if i == place { row } else { neighbour(i) })
-                .collect();
+            (0..full).map(pick).collect()
+        };
+        let mut companies = vec![("a full batch", among(None))];
+        for (n, (what, _)) in samples.strangers.iter().enumerate() {
+            companies.push((what, among(Some(n))));
+        }
+        for (company, batch) in companies {
             let beside = run(lane, contract, &batch)?;
             if let Some(why) = difference(contract, &alone[0], &beside[place]) {
                 return Ok(Some(format!("among {company}, {why}")));
@@ -224,12 +279,20 @@ pub fn row_dependence(
     Ok(None)
 }
 
+/// Rows of a probed batch. A text's rows cost milliseconds each.
+fn most_rows(contract: &Contract) -> usize {
+    if contract.text.is_some() {
+        ROWS / 2
+    } else {
+        4 * ROWS
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::engine::Buffer;
-    use crate::engine::Buffers;
 
     /// Adds to each row's sum a share of the batch's sum: what a batch-wide scale does.
     struct Leaky {
@@ -238,11 +301,11 @@ mod tests {
     }
 
     impl Lane for Leaky {
-        fn buffers(&mut self, _bucket: usize) -> &mut Buffers {
+        fn buffers(&mut self, _bucket: Bucket) -> &mut Buffers {
             &mut self.buffers
         }
 
-        fn run(&mut self, _bucket: usize, rows: usize) -> Result<(), EngineError> {
+        fn run(&mut self, _bucket: Bucket, rows: usize) -> Result<(), EngineError> {
             let bytes = self.buffers.inputs[0].as_bytes()[..rows * 8].to_vec();
             let values: Vec<f32> = bytes
                 .chunks_exact(4)
@@ -277,7 +340,7 @@ mod tests {
             inputs: vec![Buffer::zeroed(64 * 8)],
             outputs: vec![Buffer::zeroed(64 * 4)],
         };
-        row_dependence(&mut Leaky { buffers, share }, &contract, 64).unwrap()
+        row_dependence(&mut Leaky { buffers, share }, &contract, Bucket::of(64)).unwrap()
     }
 
     #[test]

@@ -1,16 +1,35 @@
 //! Whether a request is let into the queue: only if there is room and its deadline can be met.
 
-use super::cost::CostTable;
-use super::queue::EdfQueue;
 use crate::clock::Ticks;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The queue holds as many rows as it may.
-    QueueFull,
+    QueueFull {
+        /// When there should be room, in ns from now.
+        retry: Ticks,
+    },
     /// By the cost table, the answer would come after the deadline.
-    CannotMeet,
+    CannotMeet {
+        /// When it could be met, in ns from now; `None` if not even an idle server could.
+        retry: Option<Ticks>,
+    },
+    /// It was queued and gave way to another request.
+    GaveWay(GaveWay),
+    /// It brought no deadline and the queue stood too long.
+    Overload,
+}
+
+/// To what a queued request gave way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GaveWay {
+    /// A request of a higher priority.
+    ToPriority,
+    /// A request of a caller that held less of the queue for its share.
+    ToShare,
+    /// A request that was due earlier, in a full queue.
+    ToDeadline,
 }
 
 /// What the lanes look like to a request that arrives.
@@ -19,8 +38,6 @@ pub struct Load {
     pub now: Ticks,
     /// Lane time that must pass before the first new batch can start, in ns.
     pub busy: Ticks,
-    /// Lane time of other models' queued rows that are due before this request, in ns.
-    pub others: Ticks,
     pub lanes: usize,
 }
 
@@ -31,160 +48,127 @@ pub struct Limits {
     pub queue_rows: usize,
 }
 
-/// Decides on a request of `rows` rows whose batch must have ended at `deadline`.
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// When its batch must have ended.
+    pub deadline: Ticks,
+    /// What its own rows cost, in ns.
+    pub own: Ticks,
+    /// Whether to let it in though it looks hopeless: nothing else waits, and its cost has not
+    /// been measured lately.
+    pub on_trial: bool,
+}
+
+/// Decides on a request. `all` is the lane time of everything queued, in ns, known at once;
+/// `due_before` is that of the work due before this request, counted only if `all` does not fit.
 ///
 /// The test is now + rest of the running batches + work due earlier + own cost against the time
-/// that it is due. A request that finds everything idle is judged by the least cost
-/// measured, since computing it delays nobody.
-pub fn admit<T>(
-    queue: &EdfQueue<T>,
-    cost: &CostTable,
-    limits: Limits,
+/// that it is due.
+pub fn admit(
+    ask: Ask,
     load: Load,
-    rows: usize,
-    deadline: Ticks,
+    all: Ticks,
+    due_before: impl FnOnce() -> Ticks,
 ) -> Result<(), Refusal> {
-    if queue.rows() + rows > limits.queue_rows {
-        return Err(Refusal::QueueFull);
-    }
-    if deadline <= load.now {
-        return Err(Refusal::CannotMeet);
-    }
-    let slack = deadline - load.now;
-    let idle = queue.is_empty() && load.busy == 0 && load.others == 0;
-    let own = if idle {
-        cost.least(rows)
-    } else {
-        cost.promise(rows, load.now)
+    let Some(slack) = ask.deadline.checked_sub(load.now).filter(|s| *s > 0) else {
+        return Err(Refusal::CannotMeet { retry: None });
     };
-    let fixed = load.busy.saturating_add(own);
     let lanes = load.lanes.max(1) as u64;
-    let fits = |ahead: usize| {
-        let work = cost
-            .backlog(ahead, limits.max_batch)
-            .saturating_add(load.others);
-        fixed.saturating_add(work / lanes) <= slack
+    let needs = |work: Ticks| {
+        load.busy
+            .saturating_add(ask.own)
+            .saturating_add(work / lanes)
     };
-    // The whole queue is an upper bound and known at once; only if that does not fit, count.
-    if fits(queue.rows()) || fits(queue.rows_until(deadline)) {
+    if needs(all) <= slack {
         return Ok(());
     }
-    if idle && cost.is_stale(rows, load.now) {
+    let needed = needs(due_before());
+    if needed <= slack || ask.on_trial {
         return Ok(());
     }
-    Err(Refusal::CannotMeet)
+    let retry = (ask.own <= slack).then_some(needed - slack);
+    Err(Refusal::CannotMeet { retry })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::Ticket;
     use super::*;
-    use crate::clock::{MILLIS, SECONDS};
+    use crate::clock::MILLIS;
 
-    const LIMITS: Limits = Limits {
-        max_batch: 8,
-        queue_rows: 16,
-    };
-
-    fn load(busy: Ticks) -> Load {
+    fn load(busy: Ticks, lanes: usize) -> Load {
         Load {
             now: 100 * MILLIS,
-            busy,
-            others: 0,
-            lanes: 1,
+            busy: busy * MILLIS,
+            lanes,
         }
     }
 
-    fn five_ms_a_row() -> CostTable {
-        let mut cost = CostTable::new(8);
-        for rows in 1..=8 {
-            cost.record(rows, rows as u64 * 5 * MILLIS, 100 * MILLIS);
-        }
-        cost
+    /// A request of 5 ms that must end at `due` ms, with this much queued before it, in ms.
+    fn verdict(due: u64, load: Load, all: u64, before: u64) -> Result<(), Refusal> {
+        let ask = Ask {
+            deadline: due * MILLIS,
+            own: 5 * MILLIS,
+            on_trial: false,
+        };
+        admit(ask, load, all * MILLIS, || before * MILLIS)
     }
 
-    fn queued(rows: usize, deadline: Ticks) -> EdfQueue<()> {
-        let mut queue = EdfQueue::default();
-        for sequence in 0..rows as u64 {
-            queue.push(Ticket { deadline, sequence }, 1, ());
-        }
-        queue
+    fn short(retry: Option<u64>) -> Result<(), Refusal> {
+        let retry = retry.map(|ms| ms * MILLIS);
+        Err(Refusal::CannotMeet { retry })
     }
 
     #[test]
     fn a_request_is_let_in_exactly_as_long_as_its_deadline_can_be_met() {
-        let cost = five_ms_a_row();
-        let at = |ahead, ms: u64| {
-            let queue = queued(ahead, 101 * MILLIS);
-            admit(
-                &queue,
-                &cost,
-                LIMITS,
-                load(2 * MILLIS),
-                1,
-                (100 + ms) * MILLIS,
-            )
-        };
-        assert_eq!(at(0, 7), Ok(()));
-        assert_eq!(at(0, 6), Err(Refusal::CannotMeet));
-        assert_eq!(at(2, 17), Ok(()));
-        assert_eq!(at(2, 16), Err(Refusal::CannotMeet));
+        assert_eq!(verdict(107, load(2, 1), 0, 0), Ok(()));
+        assert_eq!(verdict(106, load(2, 1), 0, 0), short(Some(1)));
+        assert_eq!(verdict(117, load(2, 1), 10, 10), Ok(()));
+        assert_eq!(verdict(116, load(2, 1), 10, 10), short(Some(1)));
     }
 
     #[test]
     fn work_that_is_due_later_does_not_count_against_an_urgent_request() {
-        let queue = queued(8, 500 * MILLIS);
-        let verdict = admit(&queue, &five_ms_a_row(), LIMITS, load(0), 1, 106 * MILLIS);
-        assert_eq!(verdict, Ok(()));
+        assert_eq!(verdict(106, load(0, 1), 40, 0), Ok(()));
+        assert_eq!(verdict(106, load(0, 1), 40, 2), short(Some(1)));
     }
 
     #[test]
-    fn a_full_queue_refuses_whatever_the_deadline() {
-        let queue = queued(16, 500 * MILLIS);
-        let verdict = admit(&queue, &CostTable::new(8), LIMITS, load(0), 1, u64::MAX);
-        assert_eq!(verdict, Err(Refusal::QueueFull));
+    fn what_not_even_an_idle_server_could_answer_is_not_to_be_tried_again() {
+        assert_eq!(verdict(104, load(0, 1), 0, 0), short(None));
+        assert_eq!(verdict(100, load(0, 1), 0, 0), short(None));
+        assert_eq!(verdict(99, load(0, 1), 0, 0), short(None));
     }
 
     #[test]
-    fn a_deadline_that_has_passed_is_refused() {
-        let verdict = admit(
-            &queued(0, 0),
-            &CostTable::new(8),
-            LIMITS,
-            load(0),
-            1,
-            100 * MILLIS,
-        );
-        assert_eq!(verdict, Err(Refusal::CannotMeet));
+    fn lanes_share_the_work_that_is_queued() {
+        assert_eq!(verdict(116, load(0, 1), 20, 20), short(Some(9)));
+        assert_eq!(verdict(116, load(0, 2), 20, 20), Ok(()));
     }
 
     #[test]
-    fn a_table_that_refuses_everything_is_tried_again_after_a_second() {
-        let cost = five_ms_a_row();
-        let mut load = load(0);
-        let due = |load: Load| load.now + MILLIS;
-        assert_eq!(
-            admit(&queued(0, 0), &cost, LIMITS, load, 1, due(load)),
-            Err(Refusal::CannotMeet)
-        );
-        load.now += SECONDS + 1;
-        assert_eq!(
-            admit(&queued(0, 0), &cost, LIMITS, load, 1, due(load)),
-            Ok(())
-        );
+    fn a_table_that_refuses_everything_is_put_to_the_test() {
+        let ask = Ask {
+            deadline: 101 * MILLIS,
+            own: 5 * MILLIS,
+            on_trial: true,
+        };
+        assert_eq!(admit(ask, load(0, 1), 0, || 0), Ok(()));
     }
 
     #[test]
-    fn other_models_work_and_more_lanes_are_counted() {
-        let cost = five_ms_a_row();
-        let mut load = load(0);
-        load.others = 20 * MILLIS;
-        let due = 120 * MILLIS;
-        assert_eq!(
-            admit(&queued(0, 0), &cost, LIMITS, load, 1, due),
-            Err(Refusal::CannotMeet)
-        );
-        load.lanes = 2;
-        assert_eq!(admit(&queued(0, 0), &cost, LIMITS, load, 1, due), Ok(()));
+    fn the_queue_is_counted_only_when_all_of_it_does_not_fit() {
+        let counted = std::cell::Cell::new(false);
+        let ask = Ask {
+            deadline: 120 * MILLIS,
+            own: MILLIS,
+            on_trial: false,
+        };
+        let count = || {
+            counted.set(true);
+            0
+        };
+        assert_eq!(admit(ask, load(0, 1), 10 * MILLIS, count), Ok(()));
+        assert!(!counted.get());
     }
 }

@@ -11,39 +11,57 @@ const WORTH_PERCENT: u128 = 103;
 /// What a batch costs beside the model: taking it, sharing its outputs out, waking its callers.
 const AROUND: Ticks = 5 * crate::clock::MICROS;
 
+/// What becomes of a request when it leaves the queue, as far as it is known without its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Run,
+    /// Nobody waits for it any more.
+    Gone,
+    /// It is shed because the queue stood too long.
+    Shed,
+}
+
+/// Why a request left the queue without being run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// Its deadline can no longer be met, or nobody waits for it.
+    Expired,
+    Shed,
+}
+
 /// What was taken off a queue.
 #[derive(Debug)]
 pub struct Taken<T> {
     pub batch: Vec<(Ticket, Waiting<T>)>,
     pub rows: usize,
-    /// Requests whose deadline can no longer be met; they are answered, not computed.
-    pub expired: Vec<(Ticket, Waiting<T>)>,
+    /// Requests that are answered, not computed.
+    pub dropped: Vec<(Ticket, Waiting<T>, Dropped)>,
 }
 
 /// Takes the next batch.
 ///
-/// `gone` tells whether nobody waits for a request any more; such requests are put among the
-/// expired. Requests whose deadline cannot be met even alone are expired too: those that could
-/// by the least cost ever measured are given the chance if they would run alone.
+/// `fate` is asked once for each request that would leave. Requests whose deadline cannot be met
+/// even alone are dropped too: those that could by the least cost ever measured are given the
+/// chance if they would run alone.
 pub fn take<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     max_batch: usize,
     now: Ticks,
-    gone: impl Fn(&T) -> bool,
+    mut fate: impl FnMut(&T) -> Fate,
 ) -> Taken<T> {
     let mut taken = Taken {
         batch: Vec::new(),
         rows: 0,
-        expired: Vec::new(),
+        dropped: Vec::new(),
     };
-    drop_hopeless(queue, cost, now, &gone, &mut taken.expired);
+    drop_hopeless(queue, cost, now, &mut taken.dropped);
     let Some((head, _)) = queue.head() else {
         return taken;
     };
     let slack = head.deadline.saturating_sub(now);
     let wanted = best_prefix(queue, cost, max_batch, slack);
-    // In rows, not requests: one whose caller has gone makes room for nobody.
+    // In rows, not requests: one that is dropped makes room for nobody.
     while let Some((_, next)) = queue.head() {
         if !taken.batch.is_empty() && taken.rows + next.rows > wanted {
             break;
@@ -51,23 +69,28 @@ pub fn take<T>(
         let Some((ticket, waiting)) = queue.pop() else {
             break;
         };
-        if gone(&waiting.job) {
-            taken.expired.push((ticket, waiting));
-            continue;
+        match fate(&waiting.job) {
+            Fate::Run => {
+                taken.rows += waiting.rows;
+                taken.batch.push((ticket, waiting));
+            }
+            Fate::Gone => taken.dropped.push((ticket, waiting, Dropped::Expired)),
+            Fate::Shed => taken.dropped.push((ticket, waiting, Dropped::Shed)),
         }
-        taken.rows += waiting.rows;
-        taken.batch.push((ticket, waiting));
+        // The next head may have been behind a row that took its time.
+        if taken.batch.is_empty() {
+            drop_hopeless(queue, cost, now, &mut taken.dropped);
+        }
     }
     taken
 }
 
-/// Removes heads that nobody waits for or that cannot be answered in time.
+/// Removes heads that cannot be answered in time.
 fn drop_hopeless<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     now: Ticks,
-    gone: &impl Fn(&T) -> bool,
-    expired: &mut Vec<(Ticket, Waiting<T>)>,
+    dropped: &mut Vec<(Ticket, Waiting<T>, Dropped)>,
 ) {
     while let Some((ticket, head)) = queue.head() {
         let alone = queue.len() == 1;
@@ -80,10 +103,11 @@ fn drop_hopeless<T>(
         // Nothing measured lately: let it run, so that the table learns.
         let stale = alone && cost.is_stale(head.rows, now);
         let hopeless = ticket.deadline <= now || (finish > ticket.deadline && !stale);
-        if !hopeless && !gone(&head.job) {
+        if !hopeless {
             return;
         }
-        expired.extend(queue.pop());
+        let head = queue.pop();
+        dropped.extend(head.map(|(t, w)| (t, w, Dropped::Expired)));
     }
 }
 
@@ -97,8 +121,8 @@ fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack
     let (mut best_rows, mut best_cost) = (0usize, 0u64);
     let mut rows = 0;
     let mut trying = None;
-    for (index, (_, more)) in queue.iter().enumerate() {
-        rows += more;
+    for (index, (_, waiting)) in queue.iter().enumerate() {
+        rows += waiting.rows;
         if index > 0 && (rows > max_batch || cost.bound(rows) > slack) {
             break;
         }
@@ -120,6 +144,7 @@ fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::{Owner, Priority};
     use super::*;
     use crate::clock::MILLIS;
     use proptest::prelude::*;
@@ -132,6 +157,15 @@ mod tests {
         cost
     }
 
+    fn waiting(rows: usize, gone: bool) -> Waiting<bool> {
+        Waiting {
+            rows,
+            priority: Priority::DEFAULT,
+            owner: Owner::ANYBODY,
+            job: gone,
+        }
+    }
+
     fn queue(entries: &[(Ticks, usize)]) -> EdfQueue<bool> {
         let mut queue = EdfQueue::default();
         for (i, &(deadline, rows)) in entries.iter().enumerate() {
@@ -140,15 +174,20 @@ mod tests {
                     deadline,
                     sequence: i as u64,
                 },
-                rows,
-                false,
+                waiting(rows, false),
             );
         }
         queue
     }
 
     fn take_all(q: &mut EdfQueue<bool>, cost: &CostTable, now: Ticks) -> Taken<bool> {
-        take(q, cost, 64, now, |gone| *gone)
+        take(
+            q,
+            cost,
+            64,
+            now,
+            |gone| if *gone { Fate::Gone } else { Fate::Run },
+        )
     }
 
     #[test]
@@ -182,7 +221,7 @@ mod tests {
     fn what_cannot_be_met_any_more_is_answered_and_not_computed() {
         let mut q = queue(&[(2 * MILLIS, 1), (20 * MILLIS, 1)]);
         let taken = take_all(&mut q, &table(0, 5 * MILLIS), 0);
-        assert_eq!(taken.expired.len(), 1);
+        assert_eq!(taken.dropped.len(), 1);
         assert_eq!(taken.batch[0].0.deadline, 20 * MILLIS);
     }
 
@@ -194,9 +233,9 @@ mod tests {
             sequence: 1,
         };
         q.remove(&ticket);
-        q.push(ticket, 1, true);
+        q.push(ticket, waiting(1, true));
         let taken = take_all(&mut q, &table(1000, 1), 0);
-        assert_eq!((taken.batch.len(), taken.expired.len()), (2, 1));
+        assert_eq!((taken.batch.len(), taken.dropped.len()), (2, 1));
     }
 
     #[test]
@@ -207,7 +246,7 @@ mod tests {
             sequence: 1,
         };
         q.remove(&ticket);
-        q.push(ticket, 2, true);
+        q.push(ticket, waiting(2, true));
         assert_eq!(take_all(&mut q, &table(1000, 1), 0).rows, 60);
     }
 
@@ -230,6 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_shed_is_told_so_and_makes_room() {
+        let mut q = queue(&[(MILLIS, 1); 3]);
+        let mut first = true;
+        let fate = |_: &bool| {
+            if std::mem::take(&mut first) {
+                Fate::Shed
+            } else {
+                Fate::Run
+            }
+        };
+        let taken = take(&mut q, &table(1000, 1), 64, 0, fate);
+        assert_eq!(taken.dropped[0].2, Dropped::Shed);
+        assert_eq!(taken.batch.len(), 2);
+    }
+
+    #[test]
     fn a_request_that_fills_the_batch_runs_alone() {
         let mut q = queue(&[(MILLIS, 64), (MILLIS, 1)]);
         assert_eq!(take_all(&mut q, &table(1000, 1), 0).rows, 64);
@@ -247,7 +302,7 @@ mod tests {
             let mut q = EdfQueue::default();
             for (i, &(deadline, rows, gone)) in entries.iter().enumerate() {
                 let ticket = Ticket { deadline: deadline * MILLIS / 4, sequence: i as u64 };
-                q.push(ticket, rows, gone);
+                q.push(ticket, waiting(rows, gone));
             }
             let mut now = 0;
             let mut seen = 0;
@@ -259,13 +314,13 @@ mod tests {
                     prop_assert!(taken.batch.iter().all(|(_, w)| !w.job), "nobody waits for it");
                     prop_assert!(now + cost.least(taken.rows) <= earliest);
                 }
-                for (t, waiting) in &taken.expired {
+                for (t, waiting, _) in &taken.dropped {
                     prop_assert!(waiting.job || now + cost.bound(waiting.rows) > t.deadline);
                 }
                 let tickets: Vec<_> = taken.batch.iter().map(|(t, _)| *t).collect();
                 prop_assert!(tickets.windows(2).all(|w| w[0] < w[1]));
-                seen += taken.batch.len() + taken.expired.len();
-                prop_assert!(taken.batch.len() + taken.expired.len() > 0);
+                seen += taken.batch.len() + taken.dropped.len();
+                prop_assert!(taken.batch.len() + taken.dropped.len() > 0);
                 now += cost.typical(taken.rows.max(1)).max(1);
             }
             prop_assert_eq!(seen, entries.len());

@@ -25,6 +25,21 @@ pub fn bucket_sizes(max_rows: usize) -> Vec<usize> {
     sizes
 }
 
+/// Classes of row lengths, in tokens: by eights up to 64, then eight an octave. Rows of one class
+/// share a batch, and at most an eighth of it, or seven tokens a row, is padding.
+pub fn length_classes(longest: usize) -> Vec<usize> {
+    let mut classes = vec![8];
+    let mut last: usize = 8;
+    while last < longest {
+        let step = (last.next_power_of_two() / 16).max(8);
+        last += step;
+        classes.push(last);
+    }
+    classes.retain(|&c| c < longest);
+    classes.push(longest.max(1));
+    classes
+}
+
 #[derive(Debug, Clone)]
 struct Bucket {
     rows: usize,
@@ -218,6 +233,18 @@ mod tests {
         assert_eq!(bucket_sizes(5), [1, 2, 3, 4, 5]);
         assert_eq!(bucket_sizes(20), [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20]);
         assert_eq!(*bucket_sizes(256).last().unwrap_or(&0), 256);
+    }
+
+    #[test]
+    fn length_classes_waste_at_most_an_eighth_and_end_at_the_maximum() {
+        assert_eq!(length_classes(1), [1]);
+        assert_eq!(length_classes(64), [8, 16, 24, 32, 40, 48, 56, 64]);
+        let long = length_classes(512);
+        assert_eq!(*long.last().unwrap_or(&0), 512);
+        for pair in long.windows(2) {
+            assert!(pair[1] - pair[0] <= (pair[1] / 8).max(8), "{pair:?}");
+        }
+        assert!(long.len() < 40, "{}", long.len());
     }
 
     #[test]

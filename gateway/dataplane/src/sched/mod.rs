@@ -2,5 +2,6 @@
 
 pub mod admission;
 pub mod batch;
+pub mod codel;
 pub mod cost;
 pub mod queue;

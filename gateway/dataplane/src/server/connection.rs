@@ -7,8 +7,11 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::call::Call;
-use super::{Server, health, infer, metadata};
+use super::call::{Answer, Call};
+use super::callers::Rights;
+use super::{
+    Peer, Server, Stage, health, infer, metadata, reflection, repository, statistics, stream,
+};
 use crate::clock::now;
 use crate::wire::status::{Code, Status};
 
@@ -20,11 +23,16 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const MAX_HEADER_LIST: u32 = 16 << 10;
 /// Calls that were reset before they were looked at; more is the rapid-reset attack.
 const MAX_PENDING_RESETS: usize = 200;
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a peer may take to say hello, by TLS and by HTTP/2.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end.
-pub async fn serve<T>(server: Arc<Server>, io: T, port: usize, mut draining: watch::Receiver<bool>)
-where
+pub async fn serve<T>(
+    server: Arc<Server>,
+    io: T,
+    peer: Arc<Peer>,
+    mut draining: watch::Receiver<Stage>,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let handshake = h2::server::Builder::new()
@@ -39,7 +47,6 @@ where
     let Ok(Ok(mut connection)) = tokio::time::timeout(HANDSHAKE, handshake).await else {
         return;
     };
-    server.metrics.connections.inc();
     let mut announced = false;
     loop {
         let accepted = tokio::select! {
@@ -55,43 +62,85 @@ where
         let Some(Ok((request, respond))) = accepted else {
             break;
         };
-        if let Some((uri, call)) = Call::open(request, respond, now()) {
-            tokio::spawn(dispatch(Arc::clone(&server), uri, call, port));
+        let compat = server.config.compat;
+        if let Some((uri, call)) = Call::open(request, respond, now(), compat) {
+            tokio::spawn(dispatch(Arc::clone(&server), uri, call, Arc::clone(&peer)));
         }
     }
-    server.metrics.connections.dec();
 }
 
-async fn dispatch(server: Arc<Server>, uri: http::Uri, call: Call, port: usize) {
+const INFERENCE: &str = "/inference.GRPCInferenceService/";
+
+async fn dispatch(server: Arc<Server>, uri: http::Uri, mut call: Call, peer: Arc<Peer>) {
     match uri.path() {
-        "/inference.GRPCInferenceService/ModelInfer" => infer::infer(&server, call, port).await,
+        "/inference.GRPCInferenceService/ModelInfer" => infer::unary(&server, call, &peer).await,
+        "/inference.GRPCInferenceService/ModelStreamInfer" => {
+            stream::serve(&server, call, &peer).await;
+        }
         "/grpc.health.v1.Health/Watch" => health::watch(&server, call).await,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => {
+            reflection::serve(call, server.config.max_message_bytes).await;
+        }
         path => {
-            let mut call = call;
-            let limit = server.config.max_message_bytes;
-            let result = match call.message(limit).await {
-                super::call::Answer::Message(message) => unary(&server, path, message),
-                super::call::Answer::Refused(status) => Err(status),
-                super::call::Answer::Gone => return,
+            let message = match call.message(&server).await {
+                Answer::Message(message) => message,
+                Answer::Refused(status) => return call.finish(Err(status)),
+                Answer::Gone => return,
+            };
+            let result = match path.strip_prefix(INFERENCE) {
+                Some(method) if !OPEN.contains(&method) => match server.rights(&call, &peer) {
+                    Ok(rights) => inference(&server, method, message, &rights, &peer).await,
+                    Err(status) => Err(status),
+                },
+                _ => open(&server, path, message),
             };
             call.finish(result);
         }
     }
 }
 
-/// The calls that are answered from what is known, without a model.
-fn unary(server: &Server, path: &str, message: Bytes) -> Result<Bytes, Status> {
-    match path.strip_prefix("/inference.GRPCInferenceService/") {
-        Some("ServerLive") => Ok(metadata::server_live()),
-        Some("ServerReady") => Ok(metadata::server_ready(server)),
-        Some("ServerMetadata") => Ok(metadata::server_metadata()),
-        Some("ModelReady") => metadata::model_ready(server, message),
-        Some("ModelMetadata") => metadata::model_metadata(server, message),
-        Some("ModelConfig") => metadata::model_config(server, message),
-        _ if path == "/grpc.health.v1.Health/Check" => health::check(server, message),
-        _ => Err(Status::new(
+/// Calls that load balancers make, whoever they are.
+const OPEN: [&str; 2] = ["ServerLive", "ServerReady"];
+
+/// Calls that tell nothing of models, for everybody.
+fn open(server: &Server, path: &str, message: Bytes) -> Result<Bytes, Status> {
+    match path {
+        "/inference.GRPCInferenceService/ServerLive" => Ok(metadata::server_live()),
+        "/inference.GRPCInferenceService/ServerReady" => Ok(metadata::server_ready(server)),
+        "/grpc.health.v1.Health/Check" => health::check(server, message),
+        "/grpc.health.v1.Health/List" => Ok(health::list(server)),
+        _ => Err(no_method(path)),
+    }
+}
+
+fn no_method(path: &str) -> Status {
+    Status::new(Code::Unimplemented, format!("there is no method {path}"))
+}
+
+/// The calls beside inference, for callers that are known.
+async fn inference(
+    server: &Arc<Server>,
+    method: &str,
+    message: Bytes,
+    rights: &Rights,
+    peer: &Peer,
+) -> Result<Bytes, Status> {
+    match method {
+        "ServerMetadata" => Ok(metadata::server_metadata(server)),
+        "ModelReady" => metadata::model_ready(server, rights, message),
+        "ModelMetadata" => metadata::model_metadata(server, rights, message),
+        "ModelConfig" => metadata::model_config(server, rights, message),
+        "ModelStatistics" => statistics::model_statistics(server, rights, message),
+        "RepositoryIndex" => repository::index(server, rights, message),
+        "RepositoryModelLoad" => repository::load(server, rights, peer, message).await,
+        "RepositoryModelUnload" => repository::unload(server, rights, peer, message).await,
+        "TraceSetting" => metadata::trace_setting(server, message),
+        "LogSettings" => metadata::log_settings(message),
+        method if method.contains("SharedMemory") => Err(Status::new(
             Code::Unimplemented,
-            format!("there is no method {path}"),
+            format!("{method}: this server uses no shared memory; send tensors in the message"),
         )),
+        method => Err(no_method(&format!("{INFERENCE}{method}"))),
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::Server;
-use super::table::Entry;
+use super::table::{Model, State};
 use crate::record::Outcome;
 
 /// Connections that may be open at once: scrapers and probes, not traffic.
@@ -94,7 +94,7 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
 }
 
 fn why_not_ready(server: &Server) -> String {
-    if server.is_draining() {
+    if server.is_leaving() {
         return "draining\n".into();
     }
     let table = server.table.load();
@@ -109,48 +109,75 @@ fn why_not_ready(server: &Server) -> String {
     }
 }
 
-/// What an operator wants to see at a glance.
+/// What an operator wants to see at a glance: of each model the version that answers first.
 pub fn status(server: &Server) -> Value {
     let table = server.table.load();
-    let models: Vec<Value> = table
-        .entries
-        .iter()
-        .map(|(name, entry)| match entry {
-            Entry::Failed { version, error } => {
-                json!({"name": name, "version": version, "state": "failed", "error": error})
+    let mut models = Vec::new();
+    for (name, family) in &table.families {
+        let current = family.current.as_ref().map(|m| m.version);
+        let mut versions: Vec<_> = family.versions.iter().collect();
+        versions
+            .sort_by_key(|(version, _)| (Some(**version) != current, std::cmp::Reverse(**version)));
+        for (version, state) in versions {
+            let mut told = match state {
+                State::Live(model) | State::Standby(model) => described(server, model),
+                _ => json!({}),
+            };
+            told["name"] = name.as_str().into();
+            told["version"] = version.to_string().into();
+            told["state"] = state.word().into();
+            told["current"] = (Some(*version) == current).into();
+            if let State::Failed(error) = state {
+                told["error"] = error.as_str().into();
             }
-            Entry::Live(model) => {
-                let (requests, rows) = server.executor.waiting(model.id);
-                let outcomes =
-                    Outcome::ALL.map(|o| (o.label().to_owned(), model.metrics.outcome(o).into()));
-                json!({
-                    "name": name,
-                    "version": model.version,
-                    "state": "live",
-                    "digest": model.report.digest,
-                    "signed": false,
-                    "engine": model.report.engine,
-                    "row_dependence": model.report.row_dependence,
-                    "max_batch": model.max_batch,
-                    "load_ms": model.report.load_ms,
-                    "inputs": model.contract.inputs,
-                    "outputs": model.contract.outputs,
-                    "pending_requests": model.metrics.pending.get(),
-                    "queued_requests": requests,
-                    "queued_rows": rows,
-                    "requests": Value::Object(outcomes.into_iter().collect()),
-                    "batch_sizes": model.metrics.batch_sizes(),
-                    "cost": server.executor.cost_lines(model.id),
-                })
-            }
-        })
-        .collect();
+            models.push(told);
+        }
+    }
     json!({
         "name": "sluicegate",
         "version": env!("CARGO_PKG_VERSION"),
         "ready": server.ready(),
-        "draining": server.is_draining(),
+        "draining": server.is_leaving(),
         "pid": std::process::id(),
+        "connections": server.metrics.connections.get(),
         "models": models,
+    })
+}
+
+fn described(server: &Server, model: &Model) -> Value {
+    let (requests, rows) = server.executor.waiting(model.id);
+    let outcomes = Outcome::ALL.map(|o| (o.label().to_owned(), model.metrics.outcome(o).into()));
+    let sizes = model.metrics.batch_sizes();
+    let sizes: Vec<(usize, u64)> = sizes.into_iter().map(|(rows, n, _)| (rows, n)).collect();
+    let cost: Vec<Value> = server
+        .executor
+        .cost_lines(model.id)
+        .into_iter()
+        .flat_map(|(length, lines)| lines.into_iter().map(move |line| (length, line)))
+        .map(|(length, line)| {
+            let mut told = json!(line);
+            if model.text.is_some() {
+                told["tokens"] = length.into();
+            }
+            told
+        })
+        .collect();
+    json!({
+        "digest": model.report.digest,
+        "signed": false,
+        "engine": model.report.engine,
+        "row_dependence": model.report.row_dependence,
+        "max_batch": model.max_batch,
+        "load_ms": model.report.load_ms,
+        "inputs": model.contract.inputs,
+        "outputs": model.contract.outputs,
+        "pending_requests": model.metrics.pending.get(),
+        "queued_requests": requests,
+        "queued_rows": rows,
+        "lost_lanes": server.executor.lost_lanes(model.id),
+        "requests": Value::Object(outcomes.into_iter().collect()),
+        "fallbacks": model.metrics.sums().fallbacks,
+        "batch_sizes": sizes,
+        "cost": cost,
     })
 }

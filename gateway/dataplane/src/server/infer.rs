@@ -1,234 +1,537 @@
-//! ModelInfer: decode, find the model, queue, wait, answer. One record is filled on the way.
+//! One inference: decode, find the model, queue, wait, answer. One record is filled on the way.
+//! ModelInfer runs one a call, ModelStreamInfer many.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Server;
 use super::call::{Answer, Call};
+use super::callers::Rights;
+use super::parts::{Place, TakenRows, join, parts_of};
 use super::table::Model;
-use crate::clock::{Ticks, now};
-use crate::executor::{Job, Reply};
+use super::{Peer, Server};
+use crate::clock::{MILLIS, Ticks, now};
+use crate::executor::{BatchOutputs, Executor, Job, ModelId, Reply, Tokens};
 use crate::record::{Outcome, Record};
-use crate::sched::admission::Refusal;
-use crate::wire::inference::ModelInferRequest;
-use crate::wire::request;
-use crate::wire::status::{Code, Status};
+use crate::sched::admission::{GaveWay, Refusal};
+use crate::sched::queue::{Priority, Ticket};
+use crate::tensor::TensorSpec;
+use crate::wire::inference::infer_parameter::ParameterChoice;
+use crate::wire::request::{Payload, Rows, Wanted};
+use crate::wire::status::{Code, Retry, Status};
+use crate::wire::{classes, parameters, request};
 
-/// How a call ended: what to send, or nothing because the caller has gone.
-type Ended = Option<Result<Bytes, Status>>;
+/// Whether the caller has gone, asked while an answer is waited for.
+pub trait Gone {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
 
-/// Serves one call from its message to its record.
-pub async fn infer(server: &Arc<Server>, mut call: Call, port: usize) {
-    let mut record = Record::arrived(call.arrived);
-    let mut model = None;
-    let ended = match call.message(server.config.max_message_bytes).await {
-        Answer::Message(message) => {
-            answer(server, &mut call, port, message, &mut record, &mut model).await
+impl Gone for Call {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Call::poll_gone(self, cx)
+    }
+}
+
+/// When, from whom and by which port a message came.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub arrived: Ticks,
+    /// When the call ends by the caller's own word.
+    pub deadline: Option<Ticks>,
+    pub rights: Arc<Rights>,
+    pub port: usize,
+}
+
+/// An inference that has ended: what to send, and what to write down once it is sent.
+pub struct Finished {
+    /// `None`: the caller has gone.
+    pub result: Option<Result<Bytes, Status>>,
+    record: Record,
+    model: Option<Arc<Model>>,
+}
+
+impl Finished {
+    fn refused(arrived: Ticks, outcome: Outcome, status: Status) -> Self {
+        let record = Record {
+            outcome,
+            ..Record::arrived(arrived)
+        };
+        Self {
+            result: Some(Err(status)),
+            record,
+            model: None,
         }
-        Answer::Refused(status) => {
-            if status.code == Code::ResourceExhausted {
-                record.outcome = Outcome::TooLarge;
+    }
+
+    /// Writes the record; to be called when the answer has been sent.
+    pub fn write(mut self, server: &Server) {
+        self.record.written = now();
+        if self.record.outcome == Outcome::Answered && self.record.written > self.record.deadline {
+            self.record.outcome = Outcome::Late;
+        }
+        match &self.model {
+            Some(model) => model.metrics.write(&self.record),
+            None => server.metrics.without_model(self.record.outcome),
+        }
+    }
+}
+
+/// ModelInfer: serves one call from its message to its record.
+pub async fn unary(server: &Arc<Server>, mut call: Call, peer: &Peer) {
+    let arrived = call.arrived;
+    let mut finished = match asked(server, &call, peer) {
+        Ok(asked) => match call.message(server).await {
+            Answer::Message(message) => run(server, asked, message, &mut call).await,
+            Answer::Refused(status) => {
+                let outcome = match status.code {
+                    Code::ResourceExhausted => Outcome::TooLarge,
+                    _ => Outcome::Invalid,
+                };
+                Finished::refused(arrived, outcome, status)
             }
-            Some(Err(status))
-        }
-        Answer::Gone => {
-            record.outcome = Outcome::Cancelled;
-            None
+            Answer::Gone => Finished {
+                result: None,
+                record: Record {
+                    outcome: Outcome::Cancelled,
+                    ..Record::arrived(arrived)
+                },
+                model: None,
+            },
+        },
+        Err(status) => {
+            let outcome = match status.code {
+                Code::Unauthenticated => Outcome::Denied,
+                _ => Outcome::Invalid,
+            };
+            Finished::refused(arrived, outcome, status)
         }
     };
-    if let Some(result) = ended {
+    if let Some(result) = finished.result.take() {
         call.finish(result);
     }
-    record.written = now();
-    if record.outcome == Outcome::Answered && record.written > record.deadline {
-        record.outcome = Outcome::Late;
-    }
-    match &model {
-        Some(model) => model.metrics.write(&record),
-        None => server.metrics.without_model(record.outcome),
+    finished.write(server);
+}
+
+/// What the head of a call says: who calls, and until when.
+pub fn asked(server: &Server, call: &Call, peer: &Peer) -> Result<Asked, Status> {
+    let rights = server.rights(call, peer)?;
+    let timeout = call.timeout()?;
+    Ok(Asked {
+        arrived: call.arrived,
+        deadline: timeout.map(|t| call.arrived.saturating_add(t)),
+        rights,
+        port: peer.port,
+    })
+}
+
+/// What a request wants, as far as the answer needs it.
+struct Wish {
+    id: String,
+    rows: usize,
+    outputs: Option<Vec<Wanted>>,
+}
+
+/// From a message to its answer.
+pub async fn run(
+    server: &Arc<Server>,
+    asked: Asked,
+    message: Bytes,
+    gone: &mut impl Gone,
+) -> Finished {
+    let mut record = Record::arrived(asked.arrived);
+    let mut model = None;
+    let result = match prepare(server, &asked, message, &mut record, &mut model) {
+        Ok((found, wish, job)) => {
+            serve(server, &asked, &found, &wish, job, &mut record, gone).await
+        }
+        Err(status) => Some(Err(status)),
+    };
+    Finished {
+        result,
+        record,
+        model,
     }
 }
 
-async fn answer(
-    server: &Arc<Server>,
-    call: &mut Call,
-    port: usize,
+/// What a request brings to the queue.
+struct Wanting {
+    payload: Payload,
+    priority: Priority,
+    /// It named no deadline of its own.
+    patient: bool,
+}
+
+/// Reads and checks a message. The model is set as soon as it is known, so that what goes wrong
+/// after is counted as its own.
+fn prepare(
+    server: &Server,
+    asked: &Asked,
     message: Bytes,
     record: &mut Record,
-    found: &mut Option<Arc<Model>>,
-) -> Ended {
+    model: &mut Option<Arc<Model>>,
+) -> Result<(Arc<Model>, Wish, Wanting), Status> {
     let size = message.len();
-    let mut request = match request::decode(message) {
-        Ok(request) => request,
-        Err(status) => return refuse(status),
-    };
-    let model = match server
-        .table
-        .load()
-        .find(&request.model_name, &request.model_version)
-    {
-        Ok(model) => Arc::clone(model),
-        Err(status) => {
-            record.outcome = match status.code {
-                Code::Unavailable => Outcome::Unavailable,
-                _ => Outcome::NoModel,
-            };
-            return refuse(status);
-        }
-    };
-    *found = Some(Arc::clone(&model));
-    record.deadline = match deadline(call, &request, &model) {
-        Ok(deadline) => deadline,
-        Err(status) => return refuse(status),
-    };
-    if record.deadline <= now() {
-        record.outcome = Outcome::ShedDeadline;
-        let text = "the deadline had passed on arrival";
-        return refuse(Status::new(Code::DeadlineExceeded, text));
-    }
-    let id = std::mem::take(&mut request.id);
-    let rows = match request::rows(
-        request,
-        size,
-        &model.contract.inputs,
-        &model.contract.outputs,
-        model.max_batch,
-    ) {
-        Ok(rows) => rows,
-        Err(status) => return refuse(status),
-    };
-
-    let (reply, mut answer) = oneshot::channel();
-    let ticket = server.executor.ticket(record.arrived, record.deadline);
-    model.metrics.pending.inc();
-    server.ports[port].send(Job {
-        model: model.id,
-        rows: rows.rows,
-        inputs: rows.inputs,
-        arrived: record.arrived,
-        ticket,
-        reply,
-        port,
-    });
-    let reply = poll_fn(|cx| {
-        use std::task::Poll;
-        if let Poll::Ready(reply) = std::pin::Pin::new(&mut answer).poll(cx) {
-            return Poll::Ready(reply.ok());
-        }
-        // The caller went away, or its connection did.
-        call.poll_gone(cx).map(|()| None)
-    })
-    .await;
-    model.metrics.pending.dec();
-    let Some(reply) = reply else {
-        let was_queued = server.executor.cancel(model.id, &ticket);
-        // Callers end a call at its deadline by themselves: that is our fault, not their will.
-        record.outcome = match (now() >= record.deadline, was_queued) {
-            (false, _) => Outcome::Cancelled,
-            (true, true) => Outcome::ExpiredInQueue,
-            (true, false) => Outcome::Late,
+    let mut request = request::decode(message)?;
+    asked
+        .rights
+        .may_use(&request.model_name)
+        .inspect_err(|_| record.outcome = Outcome::Denied)?;
+    let table = server.table.load();
+    let found = table.find(&request.model_name, &request.model_version);
+    let found = found.inspect_err(|status| {
+        record.outcome = match status.code {
+            Code::Unavailable => Outcome::Unavailable,
+            _ => Outcome::NoModel,
         };
-        return None;
+    })?;
+    let found = Arc::clone(found);
+    *model = Some(Arc::clone(&found));
+    let parameter = parameters::timeout(&request)?;
+    let parameter = parameter.map(|t| asked.arrived.saturating_add(t));
+    let priority = parameters::priority(&request)?;
+    // The least of what the caller said; where it said nothing, the model's own objective.
+    let said = asked.deadline.into_iter().chain(parameter).min();
+    let objective = asked.arrived.saturating_add(found.objective());
+    record.deadline = said.unwrap_or(objective);
+    let id = std::mem::take(&mut request.id);
+    let Rows {
+        rows,
+        payload,
+        outputs,
+    } = request::rows(request, size, &found.contract)?;
+    let wish = Wish { id, rows, outputs };
+    let wanting = Wanting {
+        payload,
+        priority,
+        patient: said.is_none(),
     };
-    let (outcome, result) = outcome(
-        &model,
-        reply,
-        record,
-        &id,
-        rows.rows,
-        rows.outputs.as_deref(),
-    );
-    record.outcome = outcome;
-    Some(result)
+    Ok((found, wish, wanting))
 }
 
-fn refuse(status: Status) -> Ended {
-    Some(Err(status))
-}
-
-/// The least of what the caller said; where it said nothing, the model's own objective.
-fn deadline(call: &Call, request: &ModelInferRequest, model: &Model) -> Result<Ticks, Status> {
-    let header = call.timeout()?;
-    let parameter = request::timeout_parameter(request)?;
-    let said = match (header, parameter) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    Ok(call.arrived.saturating_add(said.unwrap_or(model.objective)))
-}
-
-fn outcome(
-    model: &Model,
-    reply: Reply,
+/// From a checked request to its answer; `None` if the caller has gone.
+async fn serve(
+    server: &Arc<Server>,
+    asked: &Asked,
+    model: &Arc<Model>,
+    wish: &Wish,
+    wanting: Wanting,
     record: &mut Record,
-    id: &str,
-    rows: usize,
-    wanted: Option<&[usize]>,
-) -> (Outcome, Result<Bytes, Status>) {
-    let name = &model.name;
-    let ms = |ticks: Ticks| ticks as f64 / 1e6;
-    let given = ms(record.deadline.saturating_sub(record.arrived));
-    match reply {
-        Reply::Done { outputs, first_row } => {
-            (record.started, record.finished) = (outputs.started, outputs.finished);
-            if now() > record.deadline {
-                let text = format!("model '{name}' answered after the deadline of {given:.3} ms");
-                return (
-                    Outcome::Late,
-                    Err(Status::new(Code::DeadlineExceeded, text)),
-                );
+    gone: &mut impl Gone,
+) -> Option<Result<Bytes, Status>> {
+    model.metrics.pending.inc();
+    let done = compute(server, asked, model, wanting, record, gone).await;
+    model.metrics.pending.dec();
+    let (outcome, status) = match done? {
+        Ok(done) => {
+            (record.started, record.finished) = done.span();
+            if now() <= record.deadline {
+                record.outcome = Outcome::Answered;
+                return Some(Ok(
+                    done.with_rows(model, |rows| respond(model, wish, rows, &[]))
+                ));
             }
-            let part = |index: usize| {
-                let size = model.contract.outputs[index].row_bytes();
-                (
-                    index,
-                    &outputs.tensors[index][first_row * size..][..rows * size],
-                )
+            let given = milliseconds(record);
+            let text = format!(
+                "model '{}' answered after the deadline of {given} ms",
+                model.name
+            );
+            (Outcome::Late, Status::new(Code::DeadlineExceeded, text))
+        }
+        Err(ended) => ended,
+    };
+    record.outcome = outcome;
+    match &model.fallback {
+        Some(fallback) if outcome.may_fall_back() => {
+            record.fell_back = true;
+            let rows: Vec<Vec<u8>> = fallback.iter().map(|row| row.repeat(wish.rows)).collect();
+            let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+            let why = ParameterChoice::StringParam(outcome.label().into());
+            let more = parameters::encoded(parameters::FALLBACK, why);
+            Some(Ok(respond(model, wish, &rows, &more)))
+        }
+        _ => Some(Err(status)),
+    }
+}
+
+type Ended = (Outcome, Status);
+
+/// Queues a request's parts and waits for all of them; `None` if the caller has gone.
+async fn compute(
+    server: &Arc<Server>,
+    asked: &Asked,
+    model: &Arc<Model>,
+    wanting: Wanting,
+    record: &mut Record,
+    gone: &mut impl Gone,
+) -> Option<Result<Done, Ended>> {
+    if record.deadline <= now() {
+        let text = "the deadline had passed on arrival";
+        let status = Status::new(Code::DeadlineExceeded, text);
+        return Some(Err((Outcome::ShedDeadline, status)));
+    }
+    let executor = &server.executor;
+    let ticket = || executor.ticket(record.arrived, record.deadline);
+    let rows = match wanting.payload {
+        Payload::Rows(inputs) => TakenRows::Fixed(inputs),
+        Payload::Texts(texts) => {
+            if executor.is_hopeless(model.id, &ticket()) {
+                let refusal = Refusal::CannotMeet {
+                    retry: Some(MILLIS),
+                };
+                return Some(Err(refused(model, record, refusal)));
+            }
+            match tokens(server, model, texts, gone).await? {
+                Ok(tokens) => TakenRows::Tokens(tokens),
+                Err(ended) => return Some(Err(ended)),
+            }
+        }
+    };
+    let mut queued = Queued {
+        executor,
+        model: model.id,
+        tickets: Vec::new(),
+    };
+    let (mut places, mut answers, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, part) in parts_of(rows, model).into_iter().enumerate() {
+        let (reply, answer) = oneshot::channel();
+        let ticket = ticket();
+        queued.tickets.push(ticket);
+        answers.push(answer);
+        jobs.push(Job {
+            model: model.id,
+            rows: part.rows,
+            inputs: part.inputs,
+            arrived: record.arrived,
+            ticket,
+            priority: wanting.priority,
+            owner: asked.rights.owner,
+            patient: wanting.patient,
+            follows: index > 0,
+            reply,
+            port: asked.port,
+        });
+        places.push(part.place);
+    }
+    server.ports[asked.port].send(jobs);
+    let mut parts = Vec::with_capacity(places.len());
+    for (place, answer) in places.into_iter().zip(answers) {
+        let Some(reply) = or_gone(answer, gone).await else {
+            let was_queued = queued.leave();
+            // Callers end a call at its deadline by themselves: that is our fault, not their will.
+            record.outcome = match (now() >= record.deadline, was_queued) {
+                (false, _) => Outcome::Cancelled,
+                (true, true) => Outcome::ExpiredInQueue,
+                (true, false) => Outcome::Late,
             };
-            let body = match wanted {
-                Some(wanted) => model
-                    .template
-                    .respond(id, rows, wanted.iter().map(|&i| part(i))),
-                None => model
-                    .template
-                    .respond(id, rows, (0..outputs.tensors.len()).map(part)),
+            return None;
+        };
+        match ended(model, record, reply) {
+            Ok((outputs, first_row)) => parts.push((place, outputs, first_row)),
+            Err(ended) => return Some(Err(ended)),
+        }
+    }
+    queued.tickets.clear();
+    Some(Ok(Done { parts }))
+}
+
+/// The tokens of a request's texts, by another thread.
+async fn tokens(
+    server: &Server,
+    model: &Model,
+    texts: Vec<Bytes>,
+    gone: &mut impl Gone,
+) -> Option<Result<Vec<Tokens>, Ended>> {
+    let refuse = |code, outcome, text: String| Some(Err((outcome, Status::new(code, text))));
+    let Some(stage) = &model.text else {
+        let text = format!("model '{}' has no tokenizer", model.name);
+        return refuse(Code::Internal, Outcome::Failed, text);
+    };
+    let Some(tokenised) = server.tokenisers.send(stage, texts) else {
+        let text = format!(
+            "model '{}': too many texts wait to be tokenised",
+            model.name
+        );
+        return refuse(Code::ResourceExhausted, Outcome::ShedQueueFull, text);
+    };
+    match or_gone(tokenised, gone).await? {
+        Ok(tokens) => Some(Ok(tokens)),
+        Err(text) => refuse(Code::InvalidArgument, Outcome::Invalid, text),
+    }
+}
+
+/// What comes of a channel, or `None` if the caller goes first or the other side is closed.
+async fn or_gone<T>(mut receiver: oneshot::Receiver<T>, gone: &mut impl Gone) -> Option<T> {
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = Pin::new(&mut receiver).poll(cx) {
+            return Poll::Ready(value.ok());
+        }
+        gone.poll_gone(cx).map(|()| None)
+    })
+    .await
+}
+
+/// Parts that wait in the executor; they leave its queue if this is dropped.
+struct Queued<'a> {
+    executor: &'a Executor,
+    model: ModelId,
+    tickets: Vec<Ticket>,
+}
+
+impl Queued<'_> {
+    /// Takes out what still waits; whether anything did.
+    fn leave(&mut self) -> bool {
+        let mut any = false;
+        for ticket in self.tickets.drain(..) {
+            any |= self.executor.cancel(self.model, &ticket);
+        }
+        any
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// All parts of a request, computed.
+struct Done {
+    parts: Vec<(Place, Arc<BatchOutputs>, usize)>,
+}
+
+impl Done {
+    /// When the first batch started and the last one ended.
+    fn span(&self) -> (Ticks, Ticks) {
+        let started = self.parts.iter().map(|p| p.1.started).min();
+        let finished = self.parts.iter().map(|p| p.1.finished).max();
+        (started.unwrap_or(0), finished.unwrap_or(0))
+    }
+
+    /// Every output's rows, in the request's order.
+    fn with_rows<T>(&self, model: &Model, use_them: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let specs = &model.contract.outputs;
+        let rows_of = |place: &Place, outputs: &BatchOutputs, first_row: usize, index: usize| {
+            let size = specs[index].row_bytes();
+            let span = first_row * size..(first_row + place.rows()) * size;
+            outputs.tensors[index][span].to_vec()
+        };
+        if let [(Place::Whole(rows), outputs, first_row)] = self.parts.as_slice() {
+            let slice = |(index, spec): (usize, &TensorSpec)| {
+                let size = spec.row_bytes();
+                &outputs.tensors[index][first_row * size..][..rows * size]
             };
-            (Outcome::Answered, Ok(body))
+            let slices: Vec<&[u8]> = specs.iter().enumerate().map(slice).collect();
+            return use_them(&slices);
         }
-        Reply::Refused(Refusal::QueueFull) => {
-            let text = format!("model '{name}' is overloaded: its queue is full");
-            (
-                Outcome::ShedQueueFull,
-                Err(Status::new(Code::ResourceExhausted, text)),
-            )
+        let joined: Vec<Vec<u8>> = specs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| {
+                let parts = self.parts.iter();
+                let parts =
+                    parts.map(|(place, o, first)| (place, rows_of(place, o, *first, index)));
+                join(parts, spec.row_bytes())
+            })
+            .collect();
+        let slices: Vec<&[u8]> = joined.iter().map(Vec::as_slice).collect();
+        use_them(&slices)
+    }
+}
+
+fn respond(model: &Model, wish: &Wish, outputs: &[&[u8]], more: &[u8]) -> Bytes {
+    let Wish {
+        id,
+        rows,
+        outputs: wanted,
+    } = wish;
+    match wanted {
+        None => {
+            let all = outputs.iter().copied().enumerate();
+            model.template.respond(id, *rows, all, more)
         }
-        Reply::Refused(Refusal::CannotMeet) => {
-            let text = format!("model '{name}' cannot answer within {given:.3} ms now");
-            (
-                Outcome::ShedDeadline,
-                Err(Status::new(Code::ResourceExhausted, text)),
-            )
+        Some(wanted) if wanted.iter().all(|w| w.classes == 0) => {
+            let some = wanted.iter().map(|w| (w.index, outputs[w.index]));
+            model.template.respond(id, *rows, some, more)
         }
+        Some(wanted) => {
+            let (head, contract) = (model.template.head(), &model.contract);
+            classes::respond(head, more, id, contract, *rows, wanted, outputs)
+        }
+    }
+}
+
+fn milliseconds(record: &Record) -> String {
+    let given = record.deadline.saturating_sub(record.arrived);
+    format!("{:.3}", given as f64 / 1e6)
+}
+
+/// What a part came back with, or how the request has ended.
+fn ended(
+    model: &Model,
+    record: &Record,
+    reply: Reply,
+) -> Result<(Arc<BatchOutputs>, usize), Ended> {
+    let name = &model.name;
+    Err(match reply {
+        Reply::Done { outputs, first_row } => return Ok((outputs, first_row)),
+        Reply::Refused(refusal) => refused(model, record, refusal),
         Reply::Expired => {
-            let text =
-                format!("the deadline of {given:.3} ms passed while model '{name}' was busy");
-            (
-                Outcome::ExpiredInQueue,
-                Err(Status::new(Code::DeadlineExceeded, text)),
-            )
+            let given = milliseconds(record);
+            let text = format!("the deadline of {given} ms passed while model '{name}' was busy");
+            let status = Status::new(Code::DeadlineExceeded, text);
+            (Outcome::ExpiredInQueue, status)
         }
         Reply::Failed(why) => {
             let text = format!("model '{name}' failed: {why}");
-            (Outcome::Failed, Err(Status::new(Code::Internal, text)))
+            (Outcome::Failed, Status::new(Code::Internal, text))
+        }
+        Reply::BadInput(why) => {
+            let text = format!("model '{name}' refused the input: {why}");
+            (Outcome::Invalid, Status::invalid(text))
         }
         Reply::Closed => {
             let text = "the server is shutting down";
+            (Outcome::Unavailable, Status::new(Code::Unavailable, text))
+        }
+    })
+}
+
+/// How a request that was shed is told so, and when it may try again.
+fn refused(model: &Model, record: &Record, refusal: Refusal) -> Ended {
+    let name = &model.name;
+    let shed = |text: String, retry: Option<Ticks>| {
+        let retry = retry.map_or(Retry::Never, |after| Retry::After(after.div_ceil(MILLIS)));
+        Status::new(Code::ResourceExhausted, text).retry(retry)
+    };
+    match refusal {
+        Refusal::QueueFull { retry } => {
+            let text = format!("model '{name}' is overloaded: its queue is full");
+            (Outcome::ShedQueueFull, shed(text, Some(retry)))
+        }
+        Refusal::CannotMeet { retry } => {
+            let given = milliseconds(record);
+            let text = format!("model '{name}' cannot answer within {given} ms now");
+            (Outcome::ShedDeadline, shed(text, retry))
+        }
+        Refusal::GaveWay(why) => {
+            let (outcome, came) = match why {
+                GaveWay::ToPriority => (Outcome::ShedPriority, "a request of a higher priority"),
+                GaveWay::ToShare => (Outcome::ShedShare, "a caller below its share"),
+                GaveWay::ToDeadline => (Outcome::ShedQueueFull, "a more urgent request"),
+            };
+            let text = format!("model '{name}' is overloaded: this request gave way to {came}");
+            (outcome, shed(text, Some(MILLIS)))
+        }
+        Refusal::Overload => {
+            let text =
+                format!("model '{name}' is overloaded: requests without a deadline wait too long");
             (
-                Outcome::Unavailable,
-                Err(Status::new(Code::Unavailable, text)),
+                Outcome::ShedOverload,
+                shed(text, Some(model.objective() / 10)),
             )
         }
     }

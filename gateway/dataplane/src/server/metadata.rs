@@ -4,12 +4,14 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::Server;
-use super::table::Model;
+use super::callers::Rights;
+use super::table::{Family, Model, Table};
+use crate::config::Compat;
 use crate::model::contract::EngineKind;
 use crate::tensor::{DataType, TensorSpec};
 use crate::wire::framing::frame;
 use crate::wire::inference as pb;
-use crate::wire::status::Status;
+use crate::wire::status::{Code, Status};
 
 pub fn decode<M: Message + Default>(message: Bytes, name: &str) -> Result<M, Status> {
     M::decode(message).map_err(|e| Status::invalid(format!("not a {name}: {e}")))
@@ -25,28 +27,44 @@ pub fn server_ready(server: &Server) -> Bytes {
     })
 }
 
-pub fn server_metadata() -> Bytes {
+pub fn server_metadata(server: &Server) -> Bytes {
+    let name = match server.config.compat {
+        Compat::None => "sluicegate",
+        Compat::Triton => "triton",
+    };
+    let extensions = [
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "parameters",
+        "schedule_policy",
+        "statistics",
+        "trace",
+        "logging",
+    ];
     frame(&pb::ServerMetadataResponse {
-        name: "sluicegate".into(),
+        name: name.into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        extensions: vec!["model_configuration".into()],
+        extensions: extensions.map(str::to_owned).to_vec(),
     })
 }
 
 /// As in Triton, an unknown model is not ready and not an error.
-pub fn model_ready(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_ready(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelReadyRequest = decode(message, "ModelReadyRequest")?;
+    rights.may_use(&request.name)?;
     let ready = server
         .table
         .load()
         .find(&request.name, &request.version)
         .is_ok()
-        && !server.is_draining();
+        && !server.is_leaving();
     Ok(frame(&pb::ModelReadyResponse { ready }))
 }
 
-pub fn model_metadata(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_metadata(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelMetadataRequest = decode(message, "ModelMetadataRequest")?;
+    rights.may_use(&request.name)?;
     let table = server.table.load();
     let model = table.find(&request.name, &request.version)?;
     let tensor = |s: &TensorSpec| pb::model_metadata_response::TensorMetadata {
@@ -56,26 +74,27 @@ pub fn model_metadata(server: &Server, message: Bytes) -> Result<Bytes, Status> 
     };
     Ok(frame(&pb::ModelMetadataResponse {
         name: model.name.clone(),
-        versions: vec![model.version.clone()],
+        versions: live_versions(&table, &model.name),
         platform: platform(model).into(),
         inputs: model.contract.inputs.iter().map(tensor).collect(),
         outputs: model.contract.outputs.iter().map(tensor).collect(),
     }))
 }
 
-pub fn model_config(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+pub fn model_config(server: &Server, rights: &Rights, message: Bytes) -> Result<Bytes, Status> {
     let request: pb::ModelConfigRequest = decode(message, "ModelConfigRequest")?;
+    rights.may_use(&request.name)?;
     let table = server.table.load();
     let model = table.find(&request.name, &request.version)?;
     let input = |s: &TensorSpec| pb::ModelInput {
         name: s.name.clone(),
         data_type: config_type(s.datatype).into(),
-        dims: s.shape[1..].to_vec(),
+        dims: s.dims().to_vec(),
     };
     let output = |s: &TensorSpec| pb::ModelOutput {
         name: s.name.clone(),
         data_type: config_type(s.datatype).into(),
-        dims: s.shape[1..].to_vec(),
+        dims: s.dims().to_vec(),
     };
     let parameter = |value: &str| pb::ModelParameter {
         string_value: value.into(),
@@ -88,7 +107,11 @@ pub fn model_config(server: &Server, message: Bytes) -> Result<Bytes, Status> {
         name: model.name.clone(),
         platform: platform(model).into(),
         backend: model.contract.engine.name().into(),
-        max_batch_size: i32::try_from(model.max_batch).unwrap_or(i32::MAX),
+        // 0 is Triton's word for a model that takes no batch.
+        max_batch_size: match model.contract.is_batched() {
+            true => i32::try_from(model.max_batch).unwrap_or(i32::MAX),
+            false => 0,
+        },
         input: model.contract.inputs.iter().map(input).collect(),
         output: model.contract.outputs.iter().map(output).collect(),
         default_model_filename: model.contract.graph.clone().unwrap_or_default(),
@@ -98,6 +121,63 @@ pub fn model_config(server: &Server, message: Bytes) -> Result<Bytes, Status> {
     Ok(frame(&pb::ModelConfigResponse {
         config: Some(config),
     }))
+}
+
+fn live_versions(table: &Table, name: &str) -> Vec<String> {
+    let family = table.families.get(name);
+    let live = family.into_iter().flat_map(Family::live);
+    live.map(|m| m.version.to_string()).collect()
+}
+
+/// What is set; nothing can be changed by a caller.
+pub fn trace_setting(server: &Server, message: Bytes) -> Result<Bytes, Status> {
+    use pb::trace_setting_response::SettingValue;
+    let request: pb::TraceSettingRequest = decode(message, "TraceSettingRequest")?;
+    if let Some(key) = request.settings.keys().next() {
+        return Err(read_only(key));
+    }
+    if !request.model_name.is_empty() {
+        server.table.load().find(&request.model_name, "")?;
+    }
+    let value = |text: &str| SettingValue {
+        value: vec![text.into()],
+    };
+    let settings = [
+        ("trace_level", value("OFF")),
+        ("trace_mode", value("opentelemetry")),
+    ];
+    let settings = settings.map(|(k, v)| (k.to_owned(), v)).into();
+    Ok(frame(&pb::TraceSettingResponse { settings }))
+}
+
+/// What is set; nothing can be changed by a caller.
+pub fn log_settings(message: Bytes) -> Result<Bytes, Status> {
+    use pb::log_settings_response::SettingValue;
+    use pb::log_settings_response::setting_value::ParameterChoice;
+    let request: pb::LogSettingsRequest = decode(message, "LogSettingsRequest")?;
+    if let Some(key) = request.settings.keys().next() {
+        return Err(read_only(key));
+    }
+    let value = |choice| SettingValue {
+        parameter_choice: Some(choice),
+    };
+    let settings = [
+        ("log_info", value(ParameterChoice::BoolParam(true))),
+        ("log_warning", value(ParameterChoice::BoolParam(true))),
+        ("log_error", value(ParameterChoice::BoolParam(true))),
+        ("log_verbose_level", value(ParameterChoice::Uint32Param(0))),
+        (
+            "log_format",
+            value(ParameterChoice::StringParam("json".into())),
+        ),
+    ];
+    let settings = settings.map(|(k, v)| (k.to_owned(), v)).into();
+    Ok(frame(&pb::LogSettingsResponse { settings }))
+}
+
+fn read_only(key: &str) -> Status {
+    let text = format!("setting '{key}' cannot be changed by a call; change sluicegate.toml");
+    Status::new(Code::PermissionDenied, text)
 }
 
 fn platform(model: &Model) -> &'static str {
@@ -122,5 +202,6 @@ fn config_type(datatype: DataType) -> pb::DataType {
         DataType::Bf16 => pb::DataType::TypeBf16,
         DataType::Fp32 => pb::DataType::TypeFp32,
         DataType::Fp64 => pb::DataType::TypeFp64,
+        DataType::Bytes => pb::DataType::TypeString,
     }
 }

@@ -1,36 +1,54 @@
 //! The server: loads the repository, opens the doors, serves until told to stop, drains.
 
+mod budget;
 mod call;
+mod callers;
 mod coalesced;
 mod connection;
 mod health;
 mod http;
 mod infer;
+mod lifecycle;
+mod log;
 mod metadata;
+mod parts;
+mod reflection;
+mod repository;
+mod statistics;
+mod stream;
+mod succession;
 pub mod table;
+mod tls;
+mod tokenise;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::config::{Config, IoModel};
-use crate::executor::{Executor, NewModel, Port};
+use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
-use crate::model::load::load;
-use crate::model::repository::{Version, latest, scan};
-use crate::sched::admission::Limits;
-use crate::wire::response::Template;
-use table::{Entry, Model, Table};
+use crate::model::repository::scan;
+use crate::wire::status::Status;
+use budget::Budget;
+use call::Call;
+use callers::{Callers, Rights};
+use lifecycle::{Command, Lifecycle};
+use table::Table;
+use tokenise::Tokenisers;
 
 /// Everything that calls share.
 pub struct Server {
@@ -39,23 +57,74 @@ pub struct Server {
     pub executor: Arc<Executor>,
     pub metrics: Metrics,
     pub ports: Vec<Arc<Port>>,
-    draining: watch::Sender<bool>,
+    pub lifecycle: Lifecycle,
+    pub tokenisers: Tokenisers,
+    /// Memory for unfinished messages.
+    pub unread: Arc<Budget>,
+    callers: ArcSwap<Callers>,
+    /// How to speak TLS; without it the gRPC door speaks in the clear.
+    tls: ArcSwapOption<rustls::ServerConfig>,
+    /// Grows with every change that health might depend on.
+    pub health: watch::Sender<u64>,
+    stage: watch::Sender<Stage>,
+}
+
+/// How far the server is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Serving,
+    /// It serves, and tells load balancers to go elsewhere.
+    LameDuck,
+    /// It finishes what it has begun.
+    Draining,
 }
 
 impl Server {
     /// Every model of the repository is loaded and the server is not draining.
     pub fn ready(&self) -> bool {
         let table = self.table.load();
-        !self.is_draining() && table.live().next().is_some() && table.failures().next().is_none()
+        !self.is_leaving() && table.live().next().is_some() && table.failures().next().is_none()
     }
 
-    pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+    /// On its way out: lame duck or draining.
+    pub fn is_leaving(&self) -> bool {
+        *self.stage.borrow() > Stage::Serving
+    }
+
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Who makes this call.
+    fn rights(&self, call: &Call, peer: &Peer) -> Result<Arc<Rights>, Status> {
+        let callers = self.callers.load();
+        callers.find(call.authorization(), &peer.names).cloned()
+    }
+
+    /// Takes callers and certificates from a configuration, for connections from now on.
+    ///
+    /// # Errors
+    /// A sentence; then everything stays as it was.
+    fn admit_by(&self, config: &Config) -> Result<(), String> {
+        let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
+        if self.config.tls.is_some() && tls.is_none() {
+            return Err("[tls] cannot be taken away while the server runs".into());
+        }
+        let expires = config.tls.as_ref().and_then(tls::expires_at);
+        self.metrics.certificate_expires.set(expires.unwrap_or(0));
+        self.tls.store(tls);
+        self.callers.store(Arc::new(Callers::new(&config.caller)));
+        Ok(())
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+        self.health.send_modify(|changes| *changes += 1);
     }
 
     /// Changes when the server begins to drain.
-    pub fn changes(&self) -> watch::Receiver<bool> {
-        self.draining.subscribe()
+    pub fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
     }
 }
 
@@ -77,8 +146,15 @@ pub struct Running {
     pub http: SocketAddr,
     io: Vec<IoThread>,
     accept: Runtime,
-    /// One message for each signal to stop.
-    stop: mpsc::Receiver<()>,
+    steward: JoinHandle<()>,
+    signals: mpsc::Receiver<Signal>,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Stop,
+    Reload,
 }
 
 struct IoThread {
@@ -90,7 +166,8 @@ struct IoThread {
 /// Loads the models and opens the doors.
 pub fn start(config: Config) -> Result<Running, StartError> {
     config.check().map_err(StartError::Usage)?;
-    let versions = scan(&config.models).map_err(StartError::Usage)?;
+    // A repository that cannot be read is said before anything else.
+    scan(&config.models).map_err(StartError::Usage)?;
     // Both doors are taken first: a port in use is said before time is spent on models. HTTP
     // answers while they load; gRPC refuses connections until there is something to call.
     let grpc = bind(&config.grpc)?;
@@ -106,19 +183,27 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         executor: Executor::start(config.lanes, ports.clone()).map_err(StartError::Door)?,
         metrics: Metrics::default(),
         ports,
-        draining: watch::Sender::new(false),
+        lifecycle: Lifecycle::default(),
+        tokenisers: Tokenisers::start(config.tokenizer_threads).map_err(door)?,
+        unread: Budget::new(config.max_unread_bytes),
+        callers: ArcSwap::from_pointee(Callers::new(&BTreeMap::new())),
+        tls: ArcSwapOption::empty(),
+        health: watch::Sender::new(0),
+        stage: watch::Sender::new(Stage::Serving),
         config,
     });
+    server.admit_by(&server.config).map_err(StartError::Usage)?;
     let mut accept = Builder::new_multi_thread();
     accept.worker_threads(1).thread_name("accept").enable_all();
     let accept = accept.build().map_err(door)?;
-    let stop = catch_signals(&accept).map_err(door)?;
+    let signals = catch_signals(&accept).map_err(door)?;
     let (http, http_address) = listen(&accept, http).map_err(door)?;
     accept.spawn(http::serve(Arc::clone(&server), http));
 
-    server
-        .table
-        .store(Arc::new(load_all(&server, latest(versions))?));
+    let table = lifecycle::load_all(&server).map_err(StartError::Usage)?;
+    is_useful(&server.config, &table)?;
+    server.table.store(Arc::new(table));
+    let steward = lifecycle::start(&server).map_err(door)?;
 
     let io = start_io(&server).map_err(door)?;
     let (grpc, grpc_address) = listen(&accept, grpc).map_err(door)?;
@@ -130,19 +215,24 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         http: http_address,
         io,
         accept,
-        stop,
+        steward,
+        signals,
     })
 }
 
-/// Sends a message for each SIGTERM and SIGINT from here on.
-fn catch_signals(runtime: &Runtime) -> std::io::Result<mpsc::Receiver<()>> {
+/// Sends a message for each SIGTERM, SIGINT and SIGHUP from here on.
+fn catch_signals(runtime: &Runtime) -> std::io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel();
     let _guard = runtime.enter();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+    for (kind, asks) in [
+        (SignalKind::terminate(), Signal::Stop),
+        (SignalKind::interrupt(), Signal::Stop),
+        (SignalKind::hangup(), Signal::Reload),
+    ] {
         let (mut signal, sender) = (signal(kind)?, sender.clone());
-        runtime.spawn(
-            async move { while signal.recv().await.is_some() && sender.send(()).is_ok() {} },
-        );
+        runtime.spawn(async move {
+            while signal.recv().await.is_some() && sender.send(asks).is_ok() {}
+        });
     }
     Ok(receiver)
 }
@@ -178,80 +268,23 @@ fn listen(runtime: &Runtime, socket: Socket) -> std::io::Result<(TcpListener, So
     Ok((listener, address))
 }
 
-fn load_all(server: &Server, versions: Vec<Version>) -> Result<Table, StartError> {
-    let Server {
-        config,
-        executor,
-        metrics,
-        ..
-    } = server;
-    let mut table = Table::default();
-    for version in versions {
-        let entry = match load_one(config, &version, executor, metrics) {
-            Ok(model) => Entry::Live(Arc::new(model)),
-            Err(error) => Entry::Failed {
-                version: version.version.to_string(),
-                error,
-            },
-        };
-        table.entries.insert(version.name, entry);
+/// Whether there is anything to serve.
+fn is_useful(config: &Config, table: &Table) -> Result<(), StartError> {
+    if table.live().next().is_some() {
+        return Ok(());
     }
-    if table.live().next().is_none() {
-        let failures: Vec<String> = table.failures().map(|(n, e)| format!("{n}: {e}")).collect();
-        let models = config.models.display();
-        return Err(StartError::Models(match failures.is_empty() {
-            true => format!(
-                "{models} holds no model (expected NAME/N/{})",
-                crate::model::directory::MANIFEST
-            ),
-            false => format!(
-                "no model of {models} could be loaded: {}",
-                failures.join("; ")
-            ),
-        }));
-    }
-    Ok(table)
-}
-
-fn load_one(
-    config: &Config,
-    version: &Version,
-    executor: &Executor,
-    metrics: &Metrics,
-) -> Result<Model, String> {
-    let settings = config.settings(&version.name);
-    let loaded = load(&version.path, config.lanes, settings.max_batch)?;
-    let number = version.version.to_string();
-    let contract = loaded.verified.contract;
-    let template = Template::new(
-        &version.name,
-        &number,
-        &loaded.report.digest,
-        &contract.outputs,
-    );
-    let model_metrics = metrics.model(&version.name, &number, settings.max_batch);
-    let id = executor.add(NewModel {
-        contract: contract.clone(),
-        lanes: loaded.lanes,
-        cost: loaded.cost,
-        limits: Limits {
-            max_batch: loaded.max_batch,
-            queue_rows: settings.queue_rows,
-        },
-        wait: settings.wait(),
-        metrics: Arc::clone(&model_metrics),
-    });
-    Ok(Model {
-        id,
-        name: version.name.clone(),
-        version: number,
-        contract,
-        template,
-        max_batch: loaded.max_batch,
-        objective: settings.objective(),
-        metrics: model_metrics,
-        report: loaded.report,
-    })
+    let failures: Vec<String> = table.failures().map(|(n, e)| format!("{n}: {e}")).collect();
+    let models = config.models.display();
+    Err(StartError::Models(match failures.is_empty() {
+        true => format!(
+            "{models} holds no model (expected NAME/N/{})",
+            crate::model::directory::MANIFEST
+        ),
+        false => format!(
+            "no model of {models} could be loaded: {}",
+            failures.join("; ")
+        ),
+    }))
 }
 
 /// Starts the runtimes that speak gRPC, each with the pump of its port.
@@ -302,14 +335,45 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Ready once the server drains.
-async fn drained(draining: &mut watch::Receiver<bool>) {
+async fn drained(stage: &mut watch::Receiver<Stage>) {
     // An error means that the server is gone, which is the same.
-    let _ = draining.wait_for(|d| *d).await;
+    let _ = stage.wait_for(|s| *s == Stage::Draining).await;
+}
+
+/// What is at the other end of a connection, and which port serves it.
+#[derive(Debug)]
+pub struct Peer {
+    pub port: usize,
+    /// On this machine.
+    pub is_local: bool,
+    /// Those in its certificate.
+    pub names: Vec<String>,
+}
+
+/// One of the connections that may be open at once; it is closed when this is dropped.
+struct Open(Arc<Server>);
+
+impl Open {
+    fn one_more(server: &Arc<Server>) -> Option<Self> {
+        let most = i64::try_from(server.config.max_connections).unwrap_or(i64::MAX);
+        if server.metrics.connections.inc() >= most {
+            server.metrics.connections.dec();
+            server.metrics.connections_refused.inc();
+            return None;
+        }
+        Some(Self(Arc::clone(server)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
 }
 
 /// Deals connections out to the I/O runtimes in turn.
 async fn accept_loop(server: Arc<Server>, listener: TcpListener, io: Vec<Handle>) {
-    let mut draining = server.changes();
+    let mut draining = server.stages();
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
@@ -317,7 +381,7 @@ async fn accept_loop(server: Arc<Server>, listener: TcpListener, io: Vec<Handle>
             // New connections are refused from here on.
             () = drained(&mut draining) => return,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of file descriptors, most likely: give others time to close.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -325,18 +389,59 @@ async fn accept_loop(server: Arc<Server>, listener: TcpListener, io: Vec<Handle>
         let Ok(stream) = stream.into_std() else {
             continue;
         };
+        let Some(open) = Open::one_more(&server) else {
+            // Closed at once: the caller sees a refusal and not a silence.
+            continue;
+        };
         let (server, port) = (Arc::clone(&server), turn % io.len());
         turn += 1;
-        let draining = server.changes();
+        let draining = server.stages();
+        let is_local = peer.ip().to_canonical().is_loopback();
         io[port].spawn(async move {
             let Ok(stream) = TcpStream::from_std(stream) else {
                 return;
             };
-            if set_options(&stream).is_ok() {
-                connection::serve(server, coalesced::Coalesced(stream), port, draining).await;
+            if set_options(&stream).is_err() {
+                return;
             }
+            let tls = server.tls.load_full();
+            let peer = |names| {
+                Arc::new(Peer {
+                    port,
+                    is_local,
+                    names,
+                })
+            };
+            match tls {
+                None => {
+                    let io = coalesced::Coalesced(stream);
+                    connection::serve(server, io, peer(Vec::new()), draining).await;
+                }
+                Some(tls) => match shake_hands(tls, stream).await {
+                    Ok((stream, names)) => {
+                        let io = coalesced::Coalesced(stream);
+                        connection::serve(server, io, peer(names), draining).await;
+                    }
+                    Err(_) => {
+                        server.metrics.handshakes_failed.inc();
+                    }
+                },
+            }
+            drop(open);
         });
     }
+}
+
+/// The TLS handshake, and the names in the client's certificate.
+async fn shake_hands(
+    tls: Arc<rustls::ServerConfig>,
+    stream: TcpStream,
+) -> std::io::Result<(TlsStream<TcpStream>, Vec<String>)> {
+    let accept = TlsAcceptor::from(tls).accept(stream);
+    let stream = tokio::time::timeout(connection::HANDSHAKE, accept).await??;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let names = certificates.and_then(<[_]>::first).map(tls::names);
+    Ok((stream, names.unwrap_or_default()))
 }
 
 impl Running {
@@ -348,32 +453,45 @@ impl Running {
         status
     }
 
-    /// Blocks until SIGTERM or SIGINT, also one that came before this call.
-    pub fn wait_for_signal(&self) {
+    /// Blocks until SIGTERM or SIGINT, also one that came before this call. At SIGHUP settings are
+    /// read anew, and the repository is looked at.
+    pub fn wait_for_signal(&self, reread: impl Fn() -> Result<Config, String>) {
         // An error would mean that every sender is gone: time to stop as well.
-        let _ = self.stop.recv();
+        while let Ok(Signal::Reload) = self.signals.recv() {
+            match reread() {
+                Ok(config) => {
+                    let lifecycle = &self.server.lifecycle;
+                    lifecycle.send(Command::Configure(Box::new(config)));
+                }
+                Err(error) => log::event("configuration_refused", &[("error", error.into())]),
+            }
+        }
     }
 
-    /// Stops accepting, lets calls in flight end (at most `drain_seconds`), ends the threads.
-    /// Returns the number of calls that were cut off.
+    /// Says not-ready for `lame_duck_seconds` while it still serves; then stops accepting, lets
+    /// calls in flight end (at most `drain_seconds`), ends the threads. A second signal cuts the
+    /// lame-duck time short. Returns the number of calls that were cut off.
     pub fn drain(mut self) -> i64 {
         let server = &self.server;
-        server.draining.send_replace(true);
+        server.enter(Stage::LameDuck);
+        let lame_duck = Duration::from_secs(server.config.lame_duck_seconds);
+        let begun = std::time::Instant::now();
+        while let Some(left) = lame_duck.checked_sub(begun.elapsed()) {
+            if let Ok(Signal::Stop) = self.signals.recv_timeout(left) {
+                break;
+            }
+        }
+        server.enter(Stage::Draining);
+        server.lifecycle.send(Command::Stop);
         let limit = crate::clock::now() + server.config.drain_seconds * crate::clock::SECONDS;
-        let left = || -> i64 {
+        let pending = || -> i64 {
             let table = server.table.load();
-            let pending: i64 = table.live().map(|m| m.metrics.pending.get()).sum();
-            pending + server.metrics.connections.get()
+            table.live().map(|m| m.metrics.pending.get()).sum()
         };
-        while left() > 0 && crate::clock::now() < limit {
+        while pending() + server.metrics.connections.get() > 0 && crate::clock::now() < limit {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let cut = server
-            .table
-            .load()
-            .live()
-            .map(|m| m.metrics.pending.get())
-            .sum();
+        let cut = pending();
         server.executor.close();
         for thread in &mut self.io {
             drop(thread.stop.take());
@@ -384,6 +502,8 @@ impl Running {
             }
         }
         self.accept.shutdown_timeout(Duration::from_millis(200));
+        // It may be loading something: the process ends without waiting for that.
+        drop(self.steward);
         cut
     }
 }

@@ -1,8 +1,11 @@
 //! The edge: gRPC framing and the Open Inference messages. Its types stop here; the rest of the
 //! server sees models, rows and bytes.
 
+pub mod classes;
+pub mod compression;
 mod contents;
 pub mod framing;
+pub mod parameters;
 pub mod request;
 pub mod response;
 pub mod status;
@@ -19,3 +22,13 @@ pub mod inference {
 pub mod health {
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
 }
+
+/// Messages of package `grpc.reflection.v1`, which are those of `v1alpha` too, generated from
+/// proto/.
+#[allow(clippy::all)]
+pub mod reflection {
+    include!(concat!(env!("OUT_DIR"), "/grpc.reflection.v1.rs"));
+}
+
+/// Every file of proto/, as a serialized FileDescriptorSet.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,26 +1,44 @@
 //! From a ModelInferRequest to rows of bytes in the model's own order, checked against its
 //! contract. Every refusal says what was sent and what was expected.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 use prost::{DecodeError, Message};
 
-use super::contents::bytes_of;
-use super::inference::ModelInferRequest;
+use super::contents::{all_finite, bytes_of, elements};
 use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_request::InferInputTensor;
-use super::status::Status;
-use crate::clock::{MICROS, Ticks};
+use super::inference::{InferParameter, ModelInferRequest};
+use super::status::{Code, Status};
+use crate::model::contract::{Contract, NonFinite};
 use crate::tensor::{DataType, TensorSpec};
 
 /// A request that fits its model.
 #[derive(Debug)]
 pub struct Rows {
+    /// 1 for a model that is not batched.
     pub rows: usize,
+    pub payload: Payload,
+    /// What to answer with; `None` for every output as it is.
+    pub outputs: Option<Vec<Wanted>>,
+}
+
+#[derive(Debug)]
+pub enum Payload {
     /// One an input, in the contract's order: little-endian, row-major.
-    pub inputs: Vec<Bytes>,
-    /// Indexes of the outputs to answer with; `None` for all.
-    pub outputs: Option<Vec<usize>>,
+    Rows(Vec<Bytes>),
+    /// One a row, of valid UTF-8.
+    Texts(Vec<Bytes>),
+}
+
+/// An output that the caller asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub index: usize,
+    /// So many of its greatest values with their labels, instead of the values; 0 for the values.
+    pub classes: usize,
 }
 
 /// Slack that a slice may keep alive beside itself.
@@ -28,6 +46,8 @@ const SMALL: usize = 16 << 10;
 /// Entries that one message may hold of each repeated field: a decoded entry takes up to 150 times
 /// its bytes on the wire, so a small message could otherwise take all memory.
 const MAX_ENTRIES: usize = 1_024;
+/// Rows of one request; a batch may take fewer, then it is run in parts.
+const MAX_ROWS: usize = 16_384;
 
 /// Decodes a message, after a look at how many entries it would take apart.
 pub fn decode(message: Bytes) -> Result<ModelInferRequest, Status> {
@@ -48,35 +68,14 @@ pub fn decode(message: Bytes) -> Result<ModelInferRequest, Status> {
     ModelInferRequest::decode(message).map_err(broken)
 }
 
-/// The `timeout` parameter in ns.
-pub fn timeout_parameter(request: &ModelInferRequest) -> Result<Option<Ticks>, Status> {
-    let Some(parameter) = request.parameters.get("timeout") else {
-        return Ok(None);
-    };
-    let micros = match &parameter.parameter_choice {
-        Some(ParameterChoice::Int64Param(n)) => u64::try_from(*n).ok(),
-        Some(ParameterChoice::Uint64Param(n)) => Some(*n),
-        _ => None,
-    };
-    match micros {
-        // As in Triton, 0 stands for no time-out of its own.
-        Some(0) => Ok(None),
-        Some(n) => Ok(Some(n.saturating_mul(MICROS))),
-        None => Err(Status::invalid(
-            "parameter 'timeout' must be a whole number of microseconds, 0 or more (int64_param)",
-        )),
-    }
-}
-
-/// Checks a request against the model's tensors and puts its inputs into the contract's order.
+/// Checks a request against the model's contract and puts its inputs into the contract's order.
 /// `message` is the size of the message that it came in.
 pub fn rows(
     request: ModelInferRequest,
     message: usize,
-    inputs: &[TensorSpec],
-    outputs: &[TensorSpec],
-    max_rows: usize,
+    contract: &Contract,
 ) -> Result<Rows, Status> {
+    let inputs = &contract.inputs;
     let raw = &request.raw_input_contents;
     if !raw.is_empty() && raw.len() != request.inputs.len() {
         return Err(Status::invalid(format!(
@@ -100,6 +99,7 @@ pub fn rows(
         return Err(Status::invalid("an input is sent twice"));
     }
     let mut ordered = Vec::with_capacity(inputs.len());
+    let mut texts = None;
     let mut rows = None;
     for spec in inputs {
         let index = request.inputs.iter().position(|t| t.name == spec.name);
@@ -111,7 +111,8 @@ pub fn rows(
             ))
         })?;
         let tensor = &request.inputs[index];
-        let count = check_shape(tensor, spec, max_rows)?;
+        no_shared_memory(&spec.name, &tensor.parameters)?;
+        let count = check_shape(tensor, spec)?;
         if *rows.get_or_insert(count) != count {
             return Err(Status::invalid(format!(
                 "input '{}' has {count} rows, another input has {}",
@@ -119,35 +120,75 @@ pub fn rows(
                 rows.unwrap_or(0)
             )));
         }
-        ordered.push(content(tensor, raw.get(index), spec, count, message)?);
+        if contract.text.is_some() {
+            texts = Some(text_rows(tensor, raw.get(index), count)?);
+            continue;
+        }
+        let bytes = content(tensor, raw.get(index), spec, count, message)?;
+        if contract.non_finite == NonFinite::Refuse && !all_finite(spec.datatype, &bytes) {
+            return Err(Status::invalid(format!(
+                "input '{}' holds a NaN or an infinity, which this model's contract refuses",
+                spec.name
+            )));
+        }
+        ordered.push(bytes);
     }
-    for (index, output) in request.outputs.iter().enumerate() {
-        if request.outputs[..index]
-            .iter()
-            .any(|o| o.name == output.name)
-        {
+    Ok(Rows {
+        rows: rows.unwrap_or(1),
+        payload: texts.map_or(Payload::Rows(ordered), Payload::Texts),
+        outputs: wanted(&request, contract)?,
+    })
+}
+
+/// The outputs that a request asks for.
+fn wanted(request: &ModelInferRequest, contract: &Contract) -> Result<Option<Vec<Wanted>>, Status> {
+    if request.outputs.is_empty() {
+        return Ok(None);
+    }
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(request.outputs.len().min(16));
+    for output in &request.outputs {
+        let index = output_index(&output.name, &contract.outputs)?;
+        if wanted.iter().any(|w| w.index == index) {
             return Err(Status::invalid(format!(
                 "output '{}' is asked for twice",
                 output.name
             )));
         }
-        output_index(&output.name, outputs)?;
+        no_shared_memory(&output.name, &output.parameters)?;
+        let classes = output.parameters.get("classification");
+        let classes = classes.map_or(Ok(0), |p| match p.parameter_choice {
+            Some(ParameterChoice::Int64Param(n)) if n >= 0 => Ok(usize::try_from(n).unwrap_or(0)),
+            _ => Err(Status::invalid(format!(
+                "output '{}': 'classification' must be a number of classes (int64_param)",
+                output.name
+            ))),
+        })?;
+        let spec = &contract.outputs[index];
+        if classes > 0 && !(spec.datatype.is_number() && spec.is_batched()) {
+            return Err(Status::invalid(format!(
+                "output '{}' cannot be answered as classes: it is {}",
+                output.name,
+                spec.datatype.wire_name()
+            )));
+        }
+        wanted.push(Wanted { index, classes });
     }
-    let wanted = match request.outputs.len() {
-        0 => None,
-        _ => Some(
-            request
-                .outputs
-                .iter()
-                .map(|o| output_index(&o.name, outputs))
-                .collect::<Result<_, _>>()?,
-        ),
-    };
-    Ok(Rows {
-        rows: rows.unwrap_or(0),
-        inputs: ordered,
-        outputs: wanted,
-    })
+    Ok(Some(wanted))
+}
+
+fn no_shared_memory(
+    tensor: &str,
+    parameters: &HashMap<String, InferParameter>,
+) -> Result<(), Status> {
+    if parameters.contains_key("shared_memory_region") {
+        return Err(Status::new(
+            Code::Unimplemented,
+            format!(
+                "tensor '{tensor}' is in shared memory, which this server does not use: send it in the message"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn names(specs: &[TensorSpec]) -> String {
@@ -167,11 +208,8 @@ fn output_index(name: &str, outputs: &[TensorSpec]) -> Result<usize, Status> {
     })
 }
 
-fn check_shape(
-    tensor: &InferInputTensor,
-    spec: &TensorSpec,
-    max_rows: usize,
-) -> Result<usize, Status> {
+/// The rows that a tensor's shape says; 1 for a model that is not batched.
+fn check_shape(tensor: &InferInputTensor, spec: &TensorSpec) -> Result<usize, Status> {
     let name = &spec.name;
     let expected = spec.datatype.wire_name();
     if tensor.datatype != expected {
@@ -180,33 +218,83 @@ fn check_shape(
             tensor.datatype
         )));
     }
+    let batch = if spec.is_batched() {
+        " (-1 is the number of rows)"
+    } else {
+        " (this model takes no batch)"
+    };
     if tensor.shape.len() != spec.shape.len() {
         return Err(Status::invalid(format!(
-            "input '{name}' has {} dimensions, the model takes {:?} (-1 is the number of rows)",
+            "input '{name}' has {} dimensions, the model takes {:?}{batch}",
             tensor.shape.len(),
             spec.shape
         )));
     }
-    let fits = tensor.shape[1..] == spec.shape[1..];
-    if !fits {
+    let given = &tensor.shape[spec.shape.len() - spec.dims().len()..];
+    if given != spec.dims() {
         return Err(Status::invalid(format!(
-            "input '{name}' has shape {:?}, the model takes {:?} (-1 is the number of rows)",
+            "input '{name}' has shape {:?}, the model takes {:?}{batch}",
             tensor.shape, spec.shape
         )));
+    }
+    if !spec.is_batched() {
+        return Ok(1);
     }
     match usize::try_from(tensor.shape[0]) {
         Ok(0) => Err(Status::invalid(format!(
             "input '{name}' has no rows; send at least one"
         ))),
-        Ok(rows) if rows <= max_rows => Ok(rows),
+        Ok(rows) if rows <= MAX_ROWS => Ok(rows),
         Ok(rows) => Err(Status::invalid(format!(
-            "input '{name}' has {rows} rows, the model takes at most {max_rows} in one request"
+            "input '{name}' has {rows} rows, one request takes at most {MAX_ROWS}"
         ))),
         Err(_) => Err(Status::invalid(format!(
             "input '{name}' has shape {:?}",
             tensor.shape
         ))),
     }
+}
+
+/// The texts of a BYTES input, one a row.
+fn text_rows(
+    tensor: &InferInputTensor,
+    raw: Option<&Bytes>,
+    rows: usize,
+) -> Result<Vec<Bytes>, Status> {
+    let name = &tensor.name;
+    let texts = match (raw, &tensor.contents) {
+        (Some(_), Some(_)) => return Err(sent_twice(name)),
+        (None, None) => return Err(sent_not(name)),
+        (Some(raw), None) => elements(raw, name)?,
+        (None, Some(contents)) => contents.bytes_contents.clone(),
+    };
+    if texts.len() != rows {
+        return Err(Status::invalid(format!(
+            "input '{name}' holds {} byte strings, its shape takes {rows}",
+            texts.len()
+        )));
+    }
+    for (row, text) in texts.iter().enumerate() {
+        if let Err(error) = std::str::from_utf8(text) {
+            let at = error.valid_up_to();
+            return Err(Status::invalid(format!(
+                "input '{name}', row {row}: not UTF-8 from byte {at} on"
+            )));
+        }
+    }
+    Ok(texts)
+}
+
+fn sent_twice(name: &str) -> Status {
+    Status::invalid(format!(
+        "input '{name}' is sent twice: in contents and in raw_input_contents"
+    ))
+}
+
+fn sent_not(name: &str) -> Status {
+    Status::invalid(format!(
+        "input '{name}' has neither contents nor raw_input_contents"
+    ))
 }
 
 fn content(
@@ -218,12 +306,8 @@ fn content(
 ) -> Result<Bytes, Status> {
     let name = &spec.name;
     match (raw, &tensor.contents) {
-        (Some(_), Some(_)) => Err(Status::invalid(format!(
-            "input '{name}' is sent twice: in contents and in raw_input_contents"
-        ))),
-        (None, None) => Err(Status::invalid(format!(
-            "input '{name}' has neither contents nor raw_input_contents"
-        ))),
+        (Some(_), Some(_)) => Err(sent_twice(name)),
+        (None, None) => Err(sent_not(name)),
         (Some(raw), None) => {
             let expected = rows * spec.row_bytes();
             if raw.len() != expected {
@@ -265,8 +349,12 @@ mod tests {
         }
     }
 
-    fn specs() -> Vec<TensorSpec> {
-        vec![spec("x", DataType::Fp32, 2), spec("k", DataType::Int8, 1)]
+    fn contract() -> Contract {
+        Contract {
+            inputs: vec![spec("x", DataType::Fp32, 2), spec("k", DataType::Int8, 1)],
+            outputs: vec![spec("y", DataType::Fp32, 1)],
+            ..Contract::for_tests()
+        }
     }
 
     fn tensor(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
@@ -289,18 +377,25 @@ mod tests {
     }
 
     fn read(request: ModelInferRequest) -> Result<Rows, Status> {
-        rows(request, 100, &specs(), &[spec("y", DataType::Fp32, 1)], 4)
+        rows(request, 100, &contract())
+    }
+
+    fn inputs(rows: Rows) -> Vec<Bytes> {
+        match rows.payload {
+            Payload::Rows(inputs) => inputs,
+            Payload::Texts(_) => panic!("no text was sent"),
+        }
     }
 
     #[test]
     fn inputs_come_out_in_the_contracts_order() {
         let rows = read(good()).unwrap();
         assert_eq!(rows.rows, 2);
+        assert!(rows.outputs.is_none());
         assert_eq!(
-            rows.inputs,
+            inputs(rows),
             [Bytes::from(vec![1; 16]), Bytes::from_static(&[7, 8])]
         );
-        assert!(rows.outputs.is_none());
     }
 
     #[test]
@@ -320,8 +415,9 @@ mod tests {
             .iter()
             .flat_map(|v: &f32| v.to_le_bytes())
             .collect();
-        assert_eq!(rows.inputs[0], floats);
-        assert_eq!(rows.inputs[1], [7u8, 248].as_slice());
+        let inputs = inputs(rows);
+        assert_eq!(inputs[0], floats);
+        assert_eq!(inputs[1], [7u8, 248].as_slice());
     }
 
     #[test]
@@ -354,8 +450,8 @@ mod tests {
             (|r| r.inputs[1].shape = vec![0, 2], "no rows"),
             (|r| r.inputs[1].shape = vec![-5, 2], "shape [-5, 2]"),
             (
-                |r| r.inputs[1].shape = vec![5, 2],
-                "5 rows, the model takes at most 4",
+                |r| r.inputs[1].shape = vec![16_385, 2],
+                "16385 rows, one request takes at most 16384",
             ),
             (|r| r.inputs[1].shape = vec![3, 2], "24"),
             (
@@ -410,7 +506,11 @@ mod tests {
             name: "y".into(),
             ..Default::default()
         }];
-        assert_eq!(read(request.clone()).unwrap().outputs, Some(vec![0]));
+        let y = Wanted {
+            index: 0,
+            classes: 0,
+        };
+        assert_eq!(read(request.clone()).unwrap().outputs, Some(vec![y]));
         request.outputs[0].name = "q".into();
         assert!(
             read(request)
@@ -456,46 +556,141 @@ mod tests {
     fn a_small_tensor_does_not_keep_a_large_message_alive() {
         let mut request = good();
         let raw = request.raw_input_contents[0].clone();
-        let kept = |message, request| {
-            rows(
-                request,
-                message,
-                &specs(),
-                &[spec("y", DataType::Fp32, 1)],
-                4,
-            )
-            .unwrap()
-            .inputs
-        };
+        let kept = |message, request| inputs(rows(request, message, &contract()).unwrap());
         assert_eq!(kept(1_000, request.clone())[1].as_ptr(), raw.as_ptr());
         assert_ne!(kept(1 << 20, request.clone())[1].as_ptr(), raw.as_ptr());
         request.raw_input_contents[0] = Bytes::from_static(&[2, 0]);
         let flags = [spec("x", DataType::Fp32, 2), spec("k", DataType::Bool, 1)];
         request.inputs[0].datatype = "BOOL".into();
-        let status = rows(request, 100, &flags, &flags, 4).unwrap_err();
+        let flags = Contract {
+            inputs: flags.to_vec(),
+            ..contract()
+        };
+        let status = rows(request, 100, &flags).unwrap_err();
         assert!(status.message.contains("neither 0 nor 1"), "{status}");
     }
 
     #[test]
-    fn the_timeout_parameter_is_microseconds_and_never_negative() {
-        let with = |choice| {
-            let mut request = good();
-            request.parameters.insert(
-                "timeout".into(),
-                InferParameter {
-                    parameter_choice: choice,
-                },
-            );
-            timeout_parameter(&request)
+    fn a_model_without_a_batch_takes_the_very_shape_of_its_contract() {
+        let contract = Contract {
+            inputs: vec![TensorSpec {
+                name: "x".into(),
+                datatype: DataType::Uint8,
+                shape: vec![2, 2],
+            }],
+            outputs: vec![spec("y", DataType::Fp32, 1)],
+            ..Contract::for_tests()
         };
-        assert_eq!(with(Some(ParameterChoice::Int64Param(5))), Ok(Some(5_000)));
-        assert_eq!(with(Some(ParameterChoice::Int64Param(0))), Ok(None));
-        assert_eq!(
-            with(Some(ParameterChoice::Int64Param(i64::MAX))),
-            Ok(Some(u64::MAX))
+        let mut request = ModelInferRequest {
+            inputs: vec![tensor("x", "UINT8", &[2, 2])],
+            raw_input_contents: vec![Bytes::from_static(&[1, 2, 3, 4])],
+            ..Default::default()
+        };
+        assert_eq!(rows(request.clone(), 100, &contract).unwrap().rows, 1);
+        request.inputs[0].shape = vec![1, 2, 2];
+        let status = rows(request, 100, &contract).unwrap_err();
+        assert!(
+            status
+                .message
+                .contains("takes [2, 2] (this model takes no batch)"),
+            "{status}"
         );
-        assert!(with(Some(ParameterChoice::Int64Param(-1))).is_err());
-        assert!(with(Some(ParameterChoice::StringParam("5".into()))).is_err());
-        assert_eq!(timeout_parameter(&good()), Ok(None));
+    }
+
+    #[test]
+    fn a_contract_that_refuses_nan_does_so_by_name() {
+        let contract = Contract {
+            non_finite: NonFinite::Refuse,
+            ..contract()
+        };
+        let mut request = good();
+        assert!(rows(request.clone(), 100, &contract).is_ok());
+        request.raw_input_contents[1] = Bytes::from(vec![0xff; 16]);
+        let status = rows(request.clone(), 100, &contract).unwrap_err();
+        assert!(status.message.contains("input 'x' holds a NaN"), "{status}");
+        assert!(read(request).is_ok(), "others leave it to the model");
+    }
+
+    fn text_contract() -> Contract {
+        let text = toml::from_str(
+            r#"
+            input = "text"
+            tokenizer = "t"
+            max_tokens = 8
+            max_bytes = 100
+            ids = "i"
+            mask = "m"
+            datatype = "INT64"
+            "#,
+        );
+        Contract {
+            inputs: vec![spec("text", DataType::Bytes, 1)],
+            outputs: vec![spec("y", DataType::Fp32, 1)],
+            text: Some(text.unwrap()),
+            ..Contract::for_tests()
+        }
+    }
+
+    #[test]
+    fn texts_come_raw_or_typed_and_must_be_utf8() {
+        let raw = |raw: &'static [u8]| ModelInferRequest {
+            inputs: vec![tensor("text", "BYTES", &[2, 1])],
+            raw_input_contents: vec![Bytes::from_static(raw)],
+            ..Default::default()
+        };
+        let texts = |request| match rows(request, 100, &text_contract())?.payload {
+            Payload::Texts(texts) => Ok::<_, Status>(texts),
+            Payload::Rows(_) => panic!("no tensors were sent"),
+        };
+        let good = raw(b"\x02\0\0\0ab\0\0\0\0");
+        assert_eq!(texts(good).unwrap(), ["ab", ""]);
+        let mut typed = raw(b"");
+        typed.raw_input_contents.clear();
+        typed.inputs[0].contents = Some(InferTensorContents {
+            bytes_contents: vec!["a".into(), "b".into()],
+            ..Default::default()
+        });
+        assert_eq!(texts(typed).unwrap(), ["a", "b"]);
+        for (bad, expected) in [
+            (
+                &b"\x01\0\0\0a"[..],
+                "holds 1 byte strings, its shape takes 2",
+            ),
+            (
+                b"\x01\0\0\0a\x02\0\0\0a\xff",
+                "row 1: not UTF-8 from byte 1 on",
+            ),
+            (b"\t\0\0\0a", "end within element 0"),
+        ] {
+            let status = texts(raw(bad)).unwrap_err();
+            assert!(status.message.contains(expected), "{status}");
+        }
+    }
+
+    #[test]
+    fn classes_are_a_number_and_shared_memory_is_not_here() {
+        let with = |name: &str, choice| {
+            let value = InferParameter {
+                parameter_choice: Some(choice),
+            };
+            let mut request = good();
+            request.outputs = vec![InferRequestedOutputTensor {
+                name: "y".into(),
+                parameters: [(name.to_owned(), value)].into(),
+            }];
+            request
+        };
+        let three = read(with("classification", ParameterChoice::Int64Param(3))).unwrap();
+        let wanted = Wanted {
+            index: 0,
+            classes: 3,
+        };
+        assert_eq!(three.outputs, Some(vec![wanted]));
+        assert!(read(with("classification", ParameterChoice::BoolParam(true))).is_err());
+        let shared = with(
+            "shared_memory_region",
+            ParameterChoice::StringParam("r".into()),
+        );
+        assert_eq!(read(shared).unwrap_err().code, Code::Unimplemented);
     }
 }

@@ -8,6 +8,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use super::framing::PREFIX;
 use super::inference::infer_parameter::ParameterChoice;
 use super::inference::{InferParameter, ModelInferResponse};
+use super::parameters;
 use crate::tensor::TensorSpec;
 
 // Field numbers of ModelInferResponse and of its InferOutputTensor.
@@ -15,9 +16,6 @@ const ID: u32 = 3;
 const OUTPUTS: u32 = 5;
 const RAW: u32 = 6;
 const SHAPE: u32 = 3;
-
-/// The parameter that carries the digest of the model that answered.
-pub const DIGEST_PARAMETER: &str = "sluicegate_digest";
 
 /// What stays the same in all of a model's responses.
 #[derive(Debug)]
@@ -31,7 +29,9 @@ pub struct Template {
 struct OutputTemplate {
     /// Name and datatype, encoded as fields of InferOutputTensor.
     head: Vec<u8>,
-    /// The dimensions after the batch, encoded as varints.
+    /// Whether the shape begins with the number of rows.
+    batched: bool,
+    /// The other dimensions, encoded as varints.
     tail: Vec<u8>,
 }
 
@@ -43,7 +43,7 @@ impl Template {
         let head = ModelInferResponse {
             model_name: name.into(),
             model_version: version.into(),
-            parameters: [(DIGEST_PARAMETER.to_owned(), digest)].into(),
+            parameters: [(parameters::DIGEST.to_owned(), digest)].into(),
             ..Default::default()
         };
         let outputs = outputs.iter().map(|spec| {
@@ -53,11 +53,12 @@ impl Template {
                 ..Default::default()
             };
             let mut tail = Vec::new();
-            spec.shape[1..]
+            spec.dims()
                 .iter()
                 .for_each(|&d| encode_varint(d.cast_unsigned(), &mut tail));
             OutputTemplate {
                 head: tensor.encode_to_vec(),
+                batched: spec.is_batched(),
                 tail,
             }
         });
@@ -67,15 +68,29 @@ impl Template {
         }
     }
 
-    /// The framed response of a request of `rows` rows: `outputs` are indexes and their bytes.
+    /// Name, version and parameters, encoded: what every answer begins with.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The framed response of a request of `rows` rows: `outputs` are indexes and their bytes,
+    /// `more` is put behind it, encoded.
     pub fn respond<'a>(
         &self,
         id: &str,
         rows: usize,
         outputs: impl Iterator<Item = (usize, &'a [u8])> + Clone,
+        more: &[u8],
     ) -> Bytes {
         let rows = rows as u64;
-        let shape_len = |o: &OutputTemplate| encoded_len_varint(rows) + o.tail.len();
+        let rows_len = |o: &OutputTemplate| {
+            if o.batched {
+                encoded_len_varint(rows)
+            } else {
+                0
+            }
+        };
+        let shape_len = |o: &OutputTemplate| rows_len(o) + o.tail.len();
         let tensor_len = |o: &OutputTemplate| o.head.len() + delimited(SHAPE, shape_len(o));
         let id_len = if id.is_empty() {
             0
@@ -88,7 +103,7 @@ impl Template {
                 delimited(OUTPUTS, tensor_len(&self.outputs[i])) + delimited(RAW, raw.len())
             })
             .sum();
-        let len = self.head.len() + id_len + outputs_len;
+        let len = self.head.len() + id_len + outputs_len + more.len();
 
         let mut out = BytesMut::with_capacity(PREFIX + len);
         out.put_u8(0);
@@ -103,13 +118,16 @@ impl Template {
             put_delimited(OUTPUTS, tensor_len(output), &mut out);
             out.put_slice(&output.head);
             put_delimited(SHAPE, shape_len(output), &mut out);
-            encode_varint(rows, &mut out);
+            if output.batched {
+                encode_varint(rows, &mut out);
+            }
             out.put_slice(&output.tail);
         }
         for (_, raw) in outputs {
             put_delimited(RAW, raw.len(), &mut out);
             out.put_slice(raw);
         }
+        out.put_slice(more);
         out.freeze()
     }
 }
@@ -144,14 +162,14 @@ mod tests {
             let (y, z) = (vec![1u8; rows * 4], vec![2u8; rows * 12]);
             let all = [(0, y.as_slice()), (1, z.as_slice())];
             let wanted = if second { &all[1..] } else { &all[..] };
-            let framed = template.respond(&id, rows, wanted.iter().copied());
+            let framed = template.respond(&id, rows, wanted.iter().copied(), &[]);
             prop_assert_eq!(framed.len() - 5, u32::from_be_bytes(framed[1..5].try_into().unwrap()) as usize);
 
             let response = ModelInferResponse::decode(framed.slice(5..)).unwrap();
             prop_assert_eq!(&response.model_name, "m");
             prop_assert_eq!(&response.model_version, "7");
             prop_assert_eq!(&response.id, &id);
-            let digest = response.parameters[DIGEST_PARAMETER].parameter_choice.clone();
+            let digest = response.parameters[parameters::DIGEST].parameter_choice.clone();
             prop_assert_eq!(digest, Some(ParameterChoice::StringParam("sha256:ab".into())));
             prop_assert_eq!(response.outputs.len(), wanted.len());
             let last = response.outputs.last().unwrap();

@@ -14,10 +14,12 @@ pub enum Code {
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     NotFound = 5,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 impl Code {
@@ -28,18 +30,29 @@ impl Code {
             Self::InvalidArgument => "3",
             Self::DeadlineExceeded => "4",
             Self::NotFound => "5",
+            Self::PermissionDenied => "7",
             Self::ResourceExhausted => "8",
             Self::Unimplemented => "12",
             Self::Internal => "13",
             Self::Unavailable => "14",
+            Self::Unauthenticated => "16",
         }
     }
+}
+
+/// Whether and when a caller may try again (gRPC's `grpc-retry-pushback-ms`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// In so many milliseconds.
+    After(u64),
+    Never,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     pub code: Code,
     pub message: String,
+    pub retry: Option<Retry>,
 }
 
 impl Status {
@@ -47,7 +60,24 @@ impl Status {
         Self {
             code,
             message: message.into(),
+            retry: None,
         }
+    }
+
+    pub fn retry(self, retry: Retry) -> Self {
+        Self {
+            retry: Some(retry),
+            ..self
+        }
+    }
+
+    /// The same as Triton would say it: it knows no code for overload or for a deadline.
+    pub fn for_triton(self) -> Self {
+        let code = match self.code {
+            Code::ResourceExhausted | Code::DeadlineExceeded => Code::Unavailable,
+            other => other,
+        };
+        Self { code, ..self }
     }
 
     pub fn invalid(message: impl Into<String>) -> Self {
@@ -101,7 +131,9 @@ mod tests {
             Code::Ok,
             Code::InvalidArgument,
             Code::ResourceExhausted,
+            Code::PermissionDenied,
             Code::Unavailable,
+            Code::Unauthenticated,
         ] {
             assert_eq!(code.number(), (code as u8).to_string());
         }

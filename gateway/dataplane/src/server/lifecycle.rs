@@ -1,0 +1,596 @@
+//! A model's life while the server runs: loaded beside the live one, published, kept for a
+//! rollback, drained, freed.
+//!
+//! One thread, the steward, changes the routing table; calls only read it. Loading and freeing are
+//! done by threads of their own at idle priority, which hold no lock that a call could want: an
+//! idle thread that is taken off its core while holding one would stop the calls behind it. So
+//! adding to the executor and publishing are the steward's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::Server;
+use super::log::event;
+use super::succession::{Fate, Standing, succeed};
+use super::table::{Family, Model, State, Table};
+use crate::config::{Config, Versions};
+use crate::executor::{ModelId, NewModel, Settings};
+use crate::model::load::{Loaded, load};
+use crate::model::repository::{is_name, scan};
+use crate::sched::admission::Limits;
+use crate::wire::response::Template;
+use crate::wire::status::{Code, Status};
+
+/// How often the steward looks whether a replaced model has been let go of.
+const RETIRE_EVERY: Duration = Duration::from_millis(20);
+/// After a device was lost, how long until its models are opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+type Done = oneshot::Sender<Result<(), Status>>;
+
+/// What the steward is asked to do.
+pub enum Command {
+    /// Load what the settings ask for, or one version.
+    Load {
+        name: String,
+        version: Option<u64>,
+        done: Done,
+    },
+    Unload {
+        name: String,
+        done: Done,
+    },
+    /// Look at the repository for versions that were not there before.
+    Rescan,
+    /// Settings were read anew.
+    Configure(Box<Config>),
+    /// A model's device is gone.
+    Lost(ModelId),
+    Stop,
+}
+
+/// Asks the steward; anyone may hold one.
+#[derive(Default)]
+pub struct Lifecycle {
+    commands: OnceLock<Sender<Command>>,
+}
+
+impl Lifecycle {
+    pub fn send(&self, command: Command) {
+        if let Some(commands) = self.commands.get() {
+            // After the steward's end there is nobody to ask.
+            let _ = commands.send(command);
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub async fn ask(&self, command: impl FnOnce(Done) -> Command) -> Result<(), Status> {
+        let (done, answer) = oneshot::channel();
+        self.send(command(done));
+        let stopping = || Status::new(Code::Unavailable, "the server is shutting down");
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
+/// A model that was replaced and may still be computing.
+struct Retiring {
+    model: Arc<Model>,
+    /// It is still in the table as draining.
+    listed: bool,
+}
+
+struct Steward {
+    server: Arc<Server>,
+    config: Config,
+    commands: Receiver<Command>,
+    retiring: Vec<Retiring>,
+    /// Models of lost devices, and when to open them again.
+    reopen: Vec<(ModelId, Instant)>,
+}
+
+/// Starts the steward.
+pub fn start(server: &Arc<Server>) -> std::io::Result<JoinHandle<()>> {
+    let (sender, commands) = std::sync::mpsc::channel();
+    let lost = sender.clone();
+    server.executor.tell_lost(Box::new(move |model| {
+        let _ = lost.send(Command::Lost(model));
+    }));
+    let _ = server.lifecycle.commands.set(sender);
+    let steward = Steward {
+        server: Arc::clone(server),
+        config: server.config.clone(),
+        commands,
+        retiring: Vec::new(),
+        reopen: Vec::new(),
+    };
+    let thread = std::thread::Builder::new().name("steward".into());
+    thread.spawn(move || steward.work())
+}
+
+/// Loads what the repository and the settings say, for a server that is starting.
+pub fn load_all(server: &Server) -> Result<Table, String> {
+    let mut table = Table::default();
+    for (name, present) in by_name(&server.config.models)? {
+        let asked = server.config.settings(&name).versions.pick(&present);
+        let mut family = Family::default();
+        for version in present {
+            let state = if asked.contains(&version) {
+                let loaded = read(&server.config, &name, version);
+                match loaded.map(|l| add(server, &server.config, &name, version, l)) {
+                    Ok(model) => State::Live(model),
+                    Err(error) => State::Failed(error),
+                }
+            } else {
+                State::Unloaded
+            };
+            family.versions.insert(version, state);
+        }
+        let newest = family.live().next_back().cloned();
+        family.current = newest;
+        table.families.insert(name, family);
+    }
+    Ok(table)
+}
+
+fn by_name(root: &Path) -> Result<BTreeMap<String, Vec<u64>>, String> {
+    let mut names: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for found in scan(root)? {
+        names.entry(found.name).or_default().push(found.version);
+    }
+    Ok(names)
+}
+
+/// Verifies, opens, probes and warms a version. Touches nothing that calls use.
+fn read(config: &Config, name: &str, version: u64) -> Result<Loaded, String> {
+    let path = config.models.join(name).join(version.to_string());
+    load(&path, config.lanes, config.settings(name).max_batch)
+}
+
+/// Gives a loaded version to the executor.
+fn add(server: &Server, config: &Config, name: &str, version: u64, loaded: Loaded) -> Arc<Model> {
+    let settings = config.settings(name);
+    let contract = loaded.verified.contract;
+    let number = version.to_string();
+    let digest = &loaded.report.digest;
+    let template = Template::new(name, &number, digest, &contract.outputs);
+    let metrics = server.metrics.model(name, &number, loaded.max_batch);
+    let classes = loaded.costs.iter().map(|(longest, _)| *longest).collect();
+    let id = server.executor.add(NewModel {
+        contract: contract.clone(),
+        lanes: loaded.lanes,
+        costs: loaded.costs,
+        settings: executor_settings(config, name, loaded.max_batch),
+        metrics: Arc::clone(&metrics),
+    });
+    // The contract was checked: every output has its values.
+    let row = |f: &crate::model::contract::Fallback| {
+        let outputs = contract.outputs.iter();
+        let row = outputs.map(|o| {
+            o.datatype
+                .encode(f.outputs.get(&o.name).map_or(&[], Vec::as_slice))
+        });
+        row.collect::<Result<Vec<_>, _>>().ok()
+    };
+    Arc::new(Model {
+        id,
+        name: name.into(),
+        version,
+        template,
+        max_batch: loaded.max_batch,
+        classes,
+        text: loaded.text.map(Arc::new),
+        fallback: contract.fallback.as_ref().and_then(row),
+        contract,
+        objective: settings.objective().into(),
+        metrics,
+        report: loaded.report,
+    })
+}
+
+fn executor_settings(config: &Config, name: &str, max_batch: usize) -> Settings {
+    let settings = config.settings(name);
+    Settings {
+        limits: Limits {
+            max_batch,
+            queue_rows: settings.queue_rows,
+        },
+        wait: settings.wait(),
+        objective: settings.objective(),
+    }
+}
+
+/// Runs something on a thread that gets a core only when nobody else wants it.
+fn at_idle<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let thread = std::thread::Builder::new().name(name.into());
+    let thread = thread.spawn(move || {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: changes this thread's own scheduling and reads one struct. If the system
+        // refuses, the work is done at the ordinary priority.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
+        work()
+    });
+    let thread = thread.map_err(|e| format!("no thread: {e}"))?;
+    thread.join().map_err(|_| "loading panicked".to_owned())
+}
+
+impl Steward {
+    fn work(mut self) {
+        let mut watched = Instant::now();
+        loop {
+            let watch = Duration::from_secs(self.config.watch_seconds);
+            let mut pause = Duration::from_secs(3_600);
+            if !self.retiring.is_empty() {
+                pause = RETIRE_EVERY;
+            }
+            if !watch.is_zero() {
+                pause = pause.min(watch.saturating_sub(watched.elapsed()));
+            }
+            if let Some(first) = self.reopen.iter().map(|r| r.1).min() {
+                pause = pause.min(first.saturating_duration_since(Instant::now()));
+            }
+            match self.commands.recv_timeout(pause) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(command) => self.carry_out(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if !watch.is_zero() && watched.elapsed() >= watch {
+                watched = Instant::now();
+                self.rescan();
+            }
+            self.retire();
+            self.reopen();
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Load {
+                name,
+                version,
+                done,
+            } => {
+                let result = self.load_family(&name, version);
+                // The caller may have gone; what was loaded stays.
+                let _ = done.send(result);
+            }
+            Command::Unload { name, done } => {
+                let _ = done.send(self.unload(&name));
+            }
+            Command::Rescan => self.rescan(),
+            Command::Configure(config) => self.configure(*config),
+            Command::Lost(id) => {
+                if self.reopen.iter().all(|r| r.0 != id) {
+                    self.reopen.push((id, Instant::now() + REOPEN_AFTER));
+                }
+            }
+            Command::Stop => {}
+        }
+    }
+
+    /// Changes the table: the new one is a copy, so that a call sees all of a change or nothing.
+    fn publish(&self, change: impl FnOnce(&mut Table)) {
+        let mut table = Table::clone(&self.server.table.load());
+        change(&mut table);
+        self.server.table.store(Arc::new(table));
+        self.server.health.send_modify(|changes| *changes += 1);
+    }
+
+    fn set_state(&self, name: &str, version: u64, state: State) {
+        self.publish(|table| {
+            let family = table.families.entry(name.into()).or_default();
+            family.versions.insert(version, state);
+        });
+    }
+
+    fn state(&self, name: &str, version: u64) -> Option<State> {
+        let table = self.server.table.load();
+        table.families.get(name)?.versions.get(&version).cloned()
+    }
+
+    fn load_family(&mut self, name: &str, version: Option<u64>) -> Result<(), Status> {
+        if !is_name(name) {
+            return Err(Status::invalid(format!("'{name}' is not a model's name")));
+        }
+        let names = by_name(&self.config.models);
+        let names = names.map_err(|e| Status::new(Code::Internal, e))?;
+        let present = names.get(name).cloned().unwrap_or_default();
+        if present.is_empty() {
+            let text = format!("the repository holds no model '{name}'");
+            return Err(Status::new(Code::NotFound, text));
+        }
+        let asked = match version {
+            Some(version) if !present.contains(&version) => {
+                let text = format!("the repository holds no version {version} of model '{name}'");
+                return Err(Status::new(Code::NotFound, text));
+            }
+            Some(version) => vec![version],
+            None => self.config.settings(name).versions.pick(&present),
+        };
+        self.note_unloaded(name, &present);
+        let mut failure = None;
+        for version in &asked {
+            if let Err(error) = self.load_version(name, *version) {
+                failure.get_or_insert(format!("model '{name}' version {version}: {error}"));
+            }
+        }
+        let loaded: Vec<u64> = asked
+            .into_iter()
+            .filter(|v| {
+                matches!(
+                    self.state(name, *v),
+                    Some(State::Live(_) | State::Standby(_))
+                )
+            })
+            .collect();
+        if let Some(newest) = loaded.last().copied() {
+            // One version by name: beside the others, if the settings ask for several.
+            let several = self.config.settings(name).versions != Versions::Latest(1);
+            self.go_live(name, &loaded, newest, version.is_some() && several);
+        }
+        failure.map_or(Ok(()), |text| Err(Status::new(Code::Internal, text)))
+    }
+
+    /// Versions that are in the repository and were not known.
+    fn note_unloaded(&self, name: &str, present: &[u64]) {
+        let table = self.server.table.load();
+        let family = table.families.get(name);
+        let known = |v: &u64| family.is_some_and(|f| f.versions.contains_key(v));
+        let fresh: Vec<u64> = present.iter().copied().filter(|v| !known(v)).collect();
+        drop(table);
+        for version in fresh {
+            self.set_state(name, version, State::Unloaded);
+        }
+    }
+
+    /// Makes a version resident; one that is live or on standby is so already.
+    fn load_version(&mut self, name: &str, version: u64) -> Result<(), String> {
+        let before = self.state(name, version);
+        if let Some(State::Live(_) | State::Standby(_)) = before {
+            return Ok(());
+        }
+        self.set_state(name, version, State::Loading);
+        let (config, model) = (self.config.clone(), name.to_owned());
+        let loaded = at_idle("load", move || read(&config, &model, version)).and_then(|r| r);
+        let place = format!("{name}/{version}");
+        match loaded {
+            Ok(loaded) => {
+                let took = loaded.report.load_ms;
+                let model = add(&self.server, &self.config, name, version, loaded);
+                event(
+                    "model_loaded",
+                    &[("model", place.into()), ("load_ms", took.into())],
+                );
+                // Resident, and not yet answering: that is the next step's.
+                self.set_state(name, version, State::Standby(model));
+                Ok(())
+            }
+            Err(error) => {
+                event(
+                    "model_failed",
+                    &[("model", place.into()), ("error", error.as_str().into())],
+                );
+                self.set_state(name, version, State::Failed(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets resident versions answer in place of the others, in one step (see `succession`).
+    fn go_live(&mut self, name: &str, live: &[u64], current: u64, keep: bool) {
+        let table = self.server.table.load();
+        let Some(family) = table.families.get(name) else {
+            return;
+        };
+        let mut family = family.clone();
+        drop(table);
+        let before = family.current.as_ref().map(|m| m.version);
+        let standing = |state: &State| match state {
+            State::Live(_) => Standing::Live,
+            State::Standby(_) => Standing::Standby,
+            _ => Standing::Absent,
+        };
+        let versions = family.versions.iter().map(|(v, s)| (*v, standing(s)));
+        let fates = succeed(&versions.collect(), before, live, current, keep);
+        let mut retire = Vec::new();
+        for (version, state) in &mut family.versions {
+            let (State::Live(model) | State::Standby(model)) = &*state else {
+                continue;
+            };
+            let model = Arc::clone(model);
+            match fates.get(version).copied().unwrap_or(Fate::Same) {
+                Fate::Live => *state = State::Live(model),
+                Fate::Standby => *state = State::Standby(model),
+                Fate::Retire => {
+                    retire.push(model);
+                    *state = State::Draining;
+                }
+                Fate::Same => {}
+            }
+        }
+        let Some(State::Live(model)) = family.versions.get(&current) else {
+            return;
+        };
+        family.current = Some(Arc::clone(model));
+        self.publish(|table| {
+            table.families.insert(name.into(), family);
+        });
+        if before != Some(current) {
+            let before = before.map_or("none".to_owned(), |v| v.to_string());
+            event(
+                "model_live",
+                &[
+                    ("model", name.into()),
+                    ("version", current.to_string().into()),
+                    ("before", before.into()),
+                ],
+            );
+        }
+        self.let_go(retire, true);
+    }
+
+    fn unload(&mut self, name: &str) -> Result<(), Status> {
+        let table = self.server.table.load();
+        let Some(family) = table.families.get(name) else {
+            let text = format!("there is no model '{name}'");
+            return Err(Status::new(Code::NotFound, text));
+        };
+        let mut family = family.clone();
+        drop(table);
+        let mut retire = Vec::new();
+        for state in family.versions.values_mut() {
+            match state {
+                State::Live(model) | State::Standby(model) => {
+                    retire.push(Arc::clone(model));
+                    *state = State::Draining;
+                }
+                State::Failed(_) => *state = State::Unloaded,
+                State::Loading | State::Draining | State::Unloaded => {}
+            }
+        }
+        family.current = None;
+        self.publish(|table| {
+            table.families.insert(name.into(), family);
+        });
+        event("model_unloaded", &[("model", name.into())]);
+        self.let_go(retire, true);
+        Ok(())
+    }
+
+    fn let_go(&mut self, models: Vec<Arc<Model>>, listed: bool) {
+        let retiring = models.into_iter().map(|model| Retiring { model, listed });
+        self.retiring.extend(retiring);
+    }
+
+    /// Frees what nobody holds any more.
+    fn retire(&mut self) {
+        let mut held = Vec::new();
+        for retiring in std::mem::take(&mut self.retiring) {
+            // Only this one is left, so no call can send to it any more.
+            let unused = Arc::strong_count(&retiring.model) == 1;
+            let freed = unused
+                .then(|| self.server.executor.remove(retiring.model.id))
+                .flatten();
+            let Some(engines) = freed else {
+                held.push(retiring);
+                continue;
+            };
+            let Retiring { model, listed } = retiring;
+            let (name, version) = (model.name.clone(), model.version);
+            if listed {
+                self.set_state(&name, version, State::Unloaded);
+            }
+            // A version that came back meanwhile has the same labels.
+            if !matches!(
+                self.state(&name, version),
+                Some(State::Live(_) | State::Standby(_))
+            ) {
+                self.server.metrics.forget(&name, &version.to_string());
+            }
+            if let Err(error) = at_idle("free", move || drop((engines, model))) {
+                event("free_failed", &[("error", error.into())]);
+            }
+        }
+        self.retiring = held;
+    }
+
+    fn rescan(&mut self) {
+        let names = match by_name(&self.config.models) {
+            Ok(names) => names,
+            Err(error) => return event("repository_unreadable", &[("error", error.into())]),
+        };
+        for (name, present) in names {
+            let table = self.server.table.load();
+            let family = table.families.get(&name);
+            let known = |v: &u64| family.is_some_and(|f| f.versions.contains_key(v));
+            let asked = self.config.settings(&name).versions.pick(&present);
+            // Only what was not there before: a version that was rolled back stays so.
+            let fresh = asked.iter().any(|v| !known(v));
+            drop(table);
+            if fresh {
+                // The error is in the index and in the log.
+                let _ = self.load_family(&name, None);
+            }
+        }
+    }
+
+    fn configure(&mut self, config: Config) {
+        let changed = self.server.config.fixed_keys_changed(&config);
+        if !changed.is_empty() {
+            let keys = changed.join(", ");
+            event("restart_needed", &[("keys", keys.into())]);
+        }
+        if let Err(error) = self.server.admit_by(&config) {
+            return event("configuration_refused", &[("error", error.into())]);
+        }
+        self.config = config;
+        let table = self.server.table.load_full();
+        for model in table.families.values().flat_map(|f| f.versions.values()) {
+            if let State::Live(model) | State::Standby(model) = model {
+                let settings = executor_settings(&self.config, &model.name, model.max_batch);
+                let objective = settings.objective;
+                self.server.executor.set(model.id, settings);
+                let relaxed = std::sync::atomic::Ordering::Relaxed;
+                model.objective.store(objective, relaxed);
+            }
+        }
+        event("configured", &[]);
+        self.rescan();
+    }
+
+    /// Opens models of lost devices again, each as a new instance of the same version.
+    fn reopen(&mut self) {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.reopen)
+            .into_iter()
+            .partition(|(_, at)| *at <= now);
+        self.reopen = later;
+        let due: Vec<(ModelId, Instant)> = due;
+        for (id, _) in due {
+            let table = self.server.table.load();
+            let model = table.live().find(|m| m.id == id).cloned();
+            drop(table);
+            let Some(model) = model else { continue };
+            let (name, version) = (model.name.clone(), model.version);
+            let (config, named) = (self.config.clone(), name.clone());
+            let loaded = at_idle("load", move || read(&config, &named, version)).and_then(|r| r);
+            match loaded {
+                Ok(loaded) => {
+                    let fresh = add(&self.server, &self.config, &name, version, loaded);
+                    self.publish(|table| {
+                        let Some(family) = table.families.get_mut(&name) else {
+                            return;
+                        };
+                        let state = State::Live(Arc::clone(&fresh));
+                        family.versions.insert(version, state);
+                        if family
+                            .current
+                            .as_ref()
+                            .is_some_and(|c| c.version == version)
+                        {
+                            family.current = Some(fresh);
+                        }
+                    });
+                    event("model_reopened", &[("model", name.into())]);
+                    self.let_go(vec![model], false);
+                }
+                Err(error) => {
+                    let place = format!("{name}/{version}");
+                    event(
+                        "reopen_failed",
+                        &[("model", place.into()), ("error", error.into())],
+                    );
+                    self.reopen.push((id, now + REOPEN_AFTER));
+                }
+            }
+        }
+    }
+}
