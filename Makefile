@@ -14,7 +14,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 help:
-	@echo "make demo           fit two specialists on real data, serve, load and compare them"
+	@echo "make demo           fit three specialists on real data, serve, load and compare them"
 	@echo "make test           every test, Rust and Python"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
 	@echo "make bench          every figure of the README against grpcio (about 20 minutes; S=packed for one)"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from bench.scenario import Say
 from bench.workload import encode_rows, encode_texts
-from gateway import packing
-from gateway.packing import Decision, pack_graph
+from gateway.packing import Decision, Text, Wishes, pack_graph
 from trainer import tabular, text
 from trainer.datasets import LOADERS
 from trainer.minilm import load_encoder
@@ -21,9 +20,6 @@ Fitted = FittedTable | FittedText
 # Shows that a step goes on and that it is done; what it gives shows how far it is.
 Step = Callable[[str], AbstractContextManager[Say]]
 Fit = Callable[[Step], Fitted]
-
-# Text models cannot be packed yet; once they can, the demo has its third specialist.
-_pack_text = getattr(packing, "pack_text", None)
 
 
 @dataclass(frozen=True)
@@ -88,12 +84,14 @@ def pack(specialist: Specialist, fitted: Fitted, repository: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder, "model.onnx")
         graph.write_bytes(fitted.onnx)
-        if isinstance(fitted, FittedText) and _pack_text is not None:
-            limits = {"max_tokens": fitted.max_tokens, "max_bytes": fitted.max_bytes}
-            name = specialist.name
-            _pack_text(graph, fitted.tokenizer, name, repository, decision, **limits)
-        else:
-            pack_graph(graph, specialist.name, repository, decision)
+        pack_graph(graph, specialist.name, repository, wishes=Wishes(decision, text=_text(fitted)))
+
+
+def _text(fitted: Fitted) -> Text | None:
+    """How the gateway makes tokens of texts: as it was done for fitting."""
+    if not isinstance(fitted, FittedText):
+        return None
+    return Text(fitted.tokenizer, max_tokens=fitted.max_tokens, max_bytes=fitted.max_bytes)
 
 
 def requests(specialist: Specialist, fitted: Fitted) -> list[bytes]:
@@ -119,7 +117,7 @@ CREDIT_RISK = Specialist(
     rate=3_000,
     sends=21_000,
 )
-# An encoder takes milliseconds a row: less than half of what one lane can do.
+# An encoder takes milliseconds a row: this is less than half of what one lane can do.
 SENSITIVE_CONTENT = Specialist(
     name="sensitive-content",
     task="Is this text about a sensitive topic?",
@@ -129,8 +127,4 @@ SENSITIVE_CONTENT = Specialist(
     sends=1_500,
 )
 
-SPECIALISTS: tuple[Specialist, ...] = (
-    SITE_RISK,
-    CREDIT_RISK,
-    *((SENSITIVE_CONTENT,) if _pack_text is not None else ()),
-)
+SPECIALISTS = (SITE_RISK, CREDIT_RISK, SENSITIVE_CONTENT)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -65,20 +64,16 @@ def test_a_table_is_packed_with_its_decision(fitted_table: FittedTable, tmp_path
 
 
 def test_a_text_specialist_is_packed_with_its_tokeniser_and_its_limits(
-    fitted_text: FittedText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fitted_text: FittedText, tmp_path: Path
 ) -> None:
-    packed: list[Any] = []
-
-    def pack_text(graph: Path, *about: Any, **limits: int) -> None:
-        packed.extend([graph.read_bytes(), *about, limits])
-
-    monkeypatch.setattr(specialists, "_pack_text", pack_text)
     pack(SENSITIVE_CONTENT, fitted_text, tmp_path)
-    graph, tokenizer, name, repository, decision, limits = packed
-    assert (graph, tokenizer) == (fitted_text.onnx, fitted_text.tokenizer)
-    assert (name, repository) == ("sensitive-content", tmp_path)
-    assert (decision.output, decision.threshold) == ("score", fitted_text.threshold)
-    assert decision.labels == ("calm", "loud")
+    folder = tmp_path / "sensitive-content" / "1"
+    contract = tomllib.loads((folder / "contract.toml").read_text())
+    assert (folder / "model.onnx").read_bytes() == fitted_text.onnx
+    assert (folder / "tokenizer.json").read_bytes() == fitted_text.tokenizer
+    assert contract["decision"]["threshold"] == fitted_text.threshold
+    assert contract["decision"]["labels"] == ["calm", "loud"]
+    limits = {key: contract["text"][key] for key in ("max_tokens", "max_bytes")}
     assert limits == {"max_tokens": 64, "max_bytes": 2048}
 
 
