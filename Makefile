@@ -17,10 +17,10 @@ help:
 	@echo "make demo           fit three specialists on real data, serve, load and compare them"
 	@echo "make test           every test, Rust and Python"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
-	@echo "make bench          every figure of the README against grpcio (about 20 minutes; S=packed for one)"
+	@echo "make bench          every figure of the README (about 40 minutes; S=packed for one)"
 	@echo "make install-check  pip install . into a clean environment, and serve from there"
 	@echo "make stubs          generate the Python stubs from proto/"
-	@echo "make lock           resolve requirements/dev.txt anew"
+	@echo "make lock           resolve requirements/dev.txt and requirements/peers/*.txt anew"
 
 # Locked dependencies, installed again when the lock changes.
 $(VENV)/.deps: requirements/dev.txt
@@ -62,10 +62,16 @@ install-check: build
 stubs: $(VENV)/.deps
 	$(RUN) gateway.wire.generate
 
+COMPILE := $(RUN) uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	--quiet
+PEERS := $(basename $(notdir $(wildcard requirements/peers/*.in)))
+
 lock: $(VENV)/.deps
-	$(RUN) uv pip compile pyproject.toml --extra dev --extra bench --universal \
-		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --custom-compile-command "make lock" --quiet -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra dev --extra bench --extra telemetry -o requirements/dev.txt
+	for peer in $(PEERS); do \
+		$(COMPILE) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build target gateway/_native.abi3.so

@@ -5,13 +5,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from bench import scenario
+from bench.doors import WrongAnswerError
 from bench.load import LoadError
 from bench.measure import MEASURES
-from bench.results import table
+from bench.results import side_by_side, table
 from bench.scenario import ScenarioError
 from bench.servers import ServerError
+from bench.workload import WorkloadError
 from trainer.datasets import DataError
 from trainer.package_index import FetchError
 
@@ -37,15 +40,28 @@ def main(
         with console.status(name) as status:
             try:
                 result = MEASURES[known[name].kind](known[name], status.update)
-            except (LoadError, ServerError, FetchError, DataError) as error:
-                console.print(f"[red]{name}: {error}")
+            except (
+                LoadError,
+                ServerError,
+                WorkloadError,
+                WrongAnswerError,
+                FetchError,
+                DataError,
+            ) as error:
+                console.print(f"[red]{name}: {escape(str(error))}")
                 failed = True
                 continue
         result.write(out)
         results.append(result)
         console.print(table([result]))
+    for result in results:
+        if result.rows:
+            Console().print(side_by_side(result))
     Console().print(table(results))
+    for sentence in (s for r in results for s in r.unjudged):
+        console.print(f"[red]{escape(sentence)}")
     missed = any(f.reached is False for r in results for f in r.figures)
+    missed |= any(r.unjudged for r in results)
     raise typer.Exit(1 if missed or failed else 0)
 
 

@@ -21,8 +21,8 @@ from bench import load, machine, servers
 from bench.load import LoadError, LoadSpec
 from bench.outcome import Load, SpecialistResult
 from bench.report import write_report
-from bench.scenario import Say
 from bench.servers import Contender, ServerError
+from bench.setting import Say
 from bench.specialists import SPECIALISTS, Fitted, Specialist, pack, requests
 from bench.table import print_results
 from bench.workload import WorkloadError, collect, read_answers, write_requests

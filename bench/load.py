@@ -20,10 +20,11 @@ class LoadSpec:
     """One run of the generator.
 
     `rate` (open loop, requests/s, Poisson) or `in_flight` (closed loop); `deadline_us` is sent
-    with each request; `cpu` pins the generator; `requests` is the file of encoded messages.
+    with each request; `cpu` pins the generator; `requests` is the file of encoded messages, None
+    for empty ones. `timeout_s` ends a run that a server leaves hanging.
     """
 
-    requests: Path
+    requests: Path | None
     duration_s: float
     rate: float | None = None
     in_flight: int | None = None
@@ -36,6 +37,7 @@ class LoadSpec:
     seed: int = 1
     responses: Path | None = None
     progress: bool = False
+    timeout_s: float | None = None
 
 
 def binary() -> Path:
@@ -56,18 +58,19 @@ def run(spec: LoadSpec, port: int, *extra: str) -> dict[str, Any]:
     """Load the server on `port` and return the generator's report.
 
     Raises:
-        LoadError: the server was not reached or the generator refused its arguments.
+        LoadError: the server was not reached, the generator refused its arguments, or time was up.
 
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "report.json")
         command = [
             str(binary()),
-            *("--target", f"127.0.0.1:{port}", "--requests", str(spec.requests)),
+            *("--target", f"127.0.0.1:{port}"),
             *("--connections", str(spec.connections), "--rows", str(spec.rows)),
             *("--warmup-s", str(spec.warmup_s), "--seed", str(spec.seed), "--out", str(out)),
         ]
         options: dict[str, object | None] = {
+            "--requests": spec.requests,
             "--rate": spec.rate,
             "--in-flight": spec.in_flight,
             "--deadline-us": spec.deadline_us,
@@ -81,9 +84,15 @@ def run(spec: LoadSpec, port: int, *extra: str) -> dict[str, Any]:
                 command += [flag, str(value)]
         if spec.progress:
             command.append("--progress")
-        done = subprocess.run(
-            [*command, *extra], stderr=None if spec.progress else subprocess.PIPE, check=False
-        )
+        try:
+            done = subprocess.run(
+                [*command, *extra],
+                stderr=None if spec.progress else subprocess.PIPE,
+                check=False,
+                timeout=spec.timeout_s,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LoadError(f"load generator: not done in {spec.timeout_s:g} s") from error
         if done.returncode:
             said = done.stderr.decode().strip() if done.stderr else f"exit code {done.returncode}"
             raise LoadError(f"load generator: {said}")

@@ -4,57 +4,20 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import models, servers, workload
+from bench import models, servers
+from bench.comparison import peers
 from bench.load import LoadSpec, run
 from bench.precision import precision
 from bench.results import Bar, Figure, Result
-from bench.scenario import Say, Scenario
+from bench.scenario import Scenario
 from bench.servers import Contender
+from bench.setting import Say, conditions_of, load_spec, ok_per_s, workspace
 from gateway.cli.status import fetch
-
-MESSAGES = 256
-
-
-@contextmanager
-def _workspace(model: str, rows: int) -> Iterator[tuple[Path, Path]]:
-    """A temporary repository's path and a file of encoded requests of `rows` rows."""
-    with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
-        requests = Path(folder, "requests.bin")
-        x = models.rows(MESSAGES * rows)
-        workload.write_requests(requests, workload.encode_rows(model, x, rows_per_request=rows))
-        repository = Path(folder, "models")
-        repository.mkdir()
-        yield repository, requests
-
-
-def _conditions(s: Scenario, **more: object) -> dict[str, Any]:
-    return {
-        "server_cores": s.server_cores,
-        "generator_core": s.generator_core,
-        "io_threads": s.io_threads,
-        "connections": s.connections,
-        "rows_a_request": s.rows,
-        "repeats": s.repeats,
-        "window_s": s.duration_s,
-        **more,
-    }
-
-
-def _load(s: Scenario, requests: Path, **more: Any) -> LoadSpec:
-    return LoadSpec(
-        requests=requests,
-        duration_s=s.duration_s,
-        connections=s.connections,
-        rows=s.rows,
-        cpu=s.generator_core,
-        **more,
-    )
 
 
 def compare(s: Scenario, say: Say) -> Result:
@@ -64,7 +27,7 @@ def compare(s: Scenario, say: Say) -> Result:
     latency (`target`: at most). With neither, load is open at `load_fraction` of what grpcio aio
     can take, found first, and the ratio is that of the p99 (`target`: at most).
     """
-    with _workspace("tabular", s.rows) as (repository, requests), ExitStack() as stack:
+    with workspace("tabular", s.rows) as (repository, requests), ExitStack() as stack:
         packed = models.pack_perceptron(repository)
         graph = packed.path / "model.onnx"
         enter = stack.enter_context
@@ -77,13 +40,13 @@ def compare(s: Scenario, say: Say) -> Result:
         rate = None
         if s.in_flight is None:
             say(f"{s.name}: capacity of {contenders[1].name}")
-            capacity = run(_load(s, requests, in_flight=64), contenders[1].port)
-            rate = s.load_fraction * _ok_per_s(capacity)
-        spec = _load(s, requests, in_flight=s.in_flight, rate=rate)
+            capacity = run(load_spec(s, requests, in_flight=64), contenders[1].port)
+            rate = s.load_fraction * ok_per_s(capacity)
+        spec = load_spec(s, requests, in_flight=s.in_flight, rate=rate)
         runs = _in_turns(s, contenders, spec, say)
     throughput = s.in_flight is not None and s.in_flight > 1
     key, unit = ("ok_per_s", "requests/s") if throughput else (_quantile(s), "µs")
-    pick = _ok_per_s if throughput else (lambda r: float(r["latency_us"][key]))
+    pick = ok_per_s if throughput else (lambda r: float(r["latency_us"][key]))
     values = {name: [pick(r) for r in reports] for name, reports in runs.items()}
     ours = values["sluicegate"]
     figures = []
@@ -98,16 +61,12 @@ def compare(s: Scenario, say: Say) -> Result:
     return Result(
         s.name,
         s.title,
-        _conditions(s, **load),
+        conditions_of(s, **load),
         tuple(figures),
         bars,
         f"{unit} ({key})",
         tuple(r for reports in runs.values() for r in reports),
     )
-
-
-def _ok_per_s(report: dict[str, Any]) -> float:
-    return float(report["ok_per_s"])
 
 
 def _quantile(s: Scenario) -> str:
@@ -128,19 +87,19 @@ def _in_turns(
 
 def packed(s: Scenario, say: Say) -> Result:
     """Decisions a second with `rows` rows a request, generator and server on the same cores."""
-    with _workspace("tabular", s.rows) as (repository, requests):
+    with workspace("tabular", s.rows) as (repository, requests):
         models.pack_perceptron(repository)
         runs = []
         with servers.sluicegate(
             repository, s.server_cores, flags=("--io-threads", str(s.io_threads))
         ) as server:
-            spec = _load(s, requests, in_flight=s.in_flight)
+            spec = load_spec(s, requests, in_flight=s.in_flight)
             for turn in range(s.repeats):
                 say(f"{s.name}: window {turn + 1} of {s.repeats}")
                 runs.append(run(spec, server.port))
     decisions = tuple(float(r["decisions_per_s"]) for r in runs)
     figure = Figure("decisions a second, generator included", "1/s", decisions, s.target)
-    conditions = _conditions(s, in_flight=s.in_flight)
+    conditions = conditions_of(s, in_flight=s.in_flight)
     bars = (Bar("sluicegate", figure.value),)
     return Result(s.name, s.title, conditions, (figure,), bars, "decisions/s", tuple(runs))
 
@@ -152,19 +111,19 @@ def added(s: Scenario, say: Say) -> Result:
     send to the read answer, less the median of the bare call in a process of its own on the same
     core: the p99 of the bare call would be the smaller subtrahend's rival, and flatter.
     """
-    with _workspace("tabular", s.rows) as (repository, requests):
+    with workspace("tabular", s.rows) as (repository, requests):
         model = models.pack_perceptron(repository)
         bare = _bare(model.path, s.server_cores)
         with servers.sluicegate(
             repository, s.server_cores, flags=("--io-threads", str(s.io_threads))
         ) as server:
             say(f"{s.name}: capacity")
-            capacity = run(_load(s, requests, in_flight=64), server.port)
+            capacity = run(load_spec(s, requests, in_flight=64), server.port)
             rate = s.load_fraction * float(capacity["ok_per_s"])
             runs = []
             for turn in range(s.repeats):
                 say(f"{s.name}: {rate:,.0f} requests/s, window {turn + 1} of {s.repeats}")
-                runs.append(run(_load(s, requests, rate=rate, seed=turn + 1), server.port))
+                runs.append(run(load_spec(s, requests, rate=rate, seed=turn + 1), server.port))
     quantiles = {
         q: tuple(float(r["latency_us"][q]) - bare["p50_us"] for r in runs)
         for q in ("p50", "p99", "p999")
@@ -178,7 +137,9 @@ def added(s: Scenario, say: Say) -> Result:
         Figure("send lag of the generator, p99", "µs", tuple(_lag(r) for r in runs)),
     )
     bars = tuple(Bar(f.what, f.value) for f in figures)
-    conditions = _conditions(s, capacity_per_s=capacity["ok_per_s"], rate=rate, arrivals="Poisson")
+    conditions = conditions_of(
+        s, capacity_per_s=capacity["ok_per_s"], rate=rate, arrivals="Poisson"
+    )
     return Result(s.name, s.title, conditions, figures, bars, "µs", tuple(runs))
 
 
@@ -205,7 +166,7 @@ def overload(s: Scenario, say: Say) -> Result:
     of all that were computed: those that the server itself turned into DEADLINE_EXCEEDED, and
     those that reached the generator too late, counted from the scheduled send.
     """
-    with _workspace("encoder", 1) as (repository, requests):
+    with workspace("encoder", 1) as (repository, requests):
         models.pack_delay(repository, "encoder", 0, s.per_row_us)
         figures, bars, runs = [], [], []
         with servers.sluicegate(repository, s.server_cores) as server:
@@ -215,13 +176,13 @@ def overload(s: Scenario, say: Say) -> Result:
                 for load in s.loads:
                     rate = load * 1e6 / s.per_row_us
                     say(f"{s.name}: deadline {ms} ms, {rate:.0f} requests/s")
-                    spec = _load(s, requests, rate=rate, deadline_us=deadline)
+                    spec = load_spec(s, requests, rate=rate, deadline_us=deadline)
                     sweep.append(run(spec, server.port))
                 capacity = max(float(r["goodput_per_s"]) for r in sweep)
                 doubled, late_before = [], _late(server)
                 for turn in range(s.repeats):
                     say(f"{s.name}: deadline {ms} ms, twice {capacity:.0f}, window {turn + 1}")
-                    spec = _load(
+                    spec = load_spec(
                         s, requests, rate=2 * capacity, deadline_us=deadline, seed=turn + 10
                     )
                     doubled.append(run(spec, server.port))
@@ -239,7 +200,7 @@ def overload(s: Scenario, say: Say) -> Result:
                     for load, r in zip(s.loads, sweep, strict=True)
                 ]
                 runs += sweep + doubled
-    conditions = _conditions(s, per_row_us=s.per_row_us, loads=s.loads, arrivals="Poisson")
+    conditions = conditions_of(s, per_row_us=s.per_row_us, loads=s.loads, arrivals="Poisson")
     unit = "goodput, requests/s (deadline, offered load)"
     return Result(s.name, s.title, conditions, tuple(figures), tuple(bars), unit, tuple(runs))
 
@@ -252,7 +213,7 @@ def _late(server: Contender) -> int:
 
 def footprint(s: Scenario, say: Say) -> Result:
     """Resident memory, idle, with one tabular model, and the time from start to ready."""
-    with _workspace("tabular", 1) as (repository, requests):
+    with workspace("tabular", 1) as (repository, requests):
         models.pack_perceptron(repository)
         memory, ready, after = [], [], []
         for turn in range(s.repeats):
@@ -272,7 +233,7 @@ def footprint(s: Scenario, say: Say) -> Result:
 
 def generator(s: Scenario, say: Say) -> Result:
     """The load generator's own limit: requests a second against a server that answers at once."""
-    with _workspace("tabular", 1) as (repository, requests):
+    with workspace("tabular", 1) as (repository, requests):
         page = repository / "inference.GRPCInferenceService"
         page.mkdir()
         (page / "ModelInfer").write_bytes(b"\0\0\0\0\0")
@@ -280,16 +241,16 @@ def generator(s: Scenario, say: Say) -> Result:
         with servers.nghttpd(repository, s.server_cores) as server:
             for turn in range(s.repeats):
                 say(f"{s.name}: window {turn + 1} of {s.repeats}")
-                spec = _load(s, requests, in_flight=s.in_flight)
+                spec = load_spec(s, requests, in_flight=s.in_flight)
                 runs.append(run(spec, server.port, "--accept-http"))
-    figure = Figure("requests a second of one core", "1/s", tuple(map(_ok_per_s, runs)), s.target)
-    conditions = _conditions(s, in_flight=s.in_flight, peer="nghttpd")
+    figure = Figure("requests a second of one core", "1/s", tuple(map(ok_per_s, runs)), s.target)
+    conditions = conditions_of(s, in_flight=s.in_flight, peer="nghttpd")
     return Result(s.name, s.title, conditions, (figure,), runs=tuple(runs))
 
 
 def runtimes(s: Scenario, say: Say) -> Result:
     """One single-threaded runtime an I/O thread against one work-stealing runtime, in turns."""
-    with _workspace("tabular", 1) as (repository, requests), ExitStack() as stack:
+    with workspace("tabular", 1) as (repository, requests), ExitStack() as stack:
         models.pack_perceptron(repository)
         contenders = []
         for kind in ("per-thread", "work-stealing"):
@@ -301,11 +262,11 @@ def runtimes(s: Scenario, say: Say) -> Result:
             contenders.append(
                 Contender(kind, found.port, found.pid, found.ready_s, found.http_port)
             )
-        closed = _in_turns(s, contenders, _load(s, requests, in_flight=64), say)
-        rate = 0.3 * min(_ok_per_s(r) for reports in closed.values() for r in reports)
-        opened = _in_turns(s, contenders, _load(s, requests, rate=rate), say)
+        closed = _in_turns(s, contenders, load_spec(s, requests, in_flight=64), say)
+        rate = 0.3 * min(ok_per_s(r) for reports in closed.values() for r in reports)
+        opened = _in_turns(s, contenders, load_spec(s, requests, rate=rate), say)
     figures = [
-        Figure(f"{name}: throughput, 64 in flight", "requests/s", tuple(map(_ok_per_s, reports)))
+        Figure(f"{name}: throughput, 64 in flight", "requests/s", tuple(map(ok_per_s, reports)))
         for name, reports in closed.items()
     ]
     for quantile in ("p99", "p999"):
@@ -316,7 +277,7 @@ def runtimes(s: Scenario, say: Say) -> Result:
     bars = tuple(Bar(f.what, f.value) for f in figures if f.unit == "µs")
     pooled = (*closed.values(), *opened.values())
     runs = tuple(r for reports in pooled for r in reports)
-    return Result(s.name, s.title, _conditions(s, rate=rate), tuple(figures), bars, "µs", runs)
+    return Result(s.name, s.title, conditions_of(s, rate=rate), tuple(figures), bars, "µs", runs)
 
 
 def _latencies(reports: list[dict[str, Any]], quantile: str) -> tuple[float, ...]:
@@ -331,5 +292,6 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "footprint": footprint,
     "generator": generator,
     "runtimes": runtimes,
+    "peers": peers,
     "precision": precision,
 }

@@ -20,7 +20,8 @@ import onnxruntime
 
 from bench import machine
 from bench.results import Bar, Figure, Result
-from bench.scenario import Say, Scenario
+from bench.scenario import Scenario
+from bench.setting import Say
 from bench.variants import Variant, variants
 from trainer.fitted import OnnxScores
 from trainer.inference import BATCH, feed, same_length, session

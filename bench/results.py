@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Plot
+from rich.markup import escape
 from rich.table import Table
 
 from bench import machine
@@ -55,8 +56,22 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One contender's figures, or in `absent` the reason why there are none."""
+
+    name: str
+    driven: str
+    figures: tuple[Figure, ...] = ()
+    absent: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
-    """One scenario's outcome. `conditions` say how it was measured, `runs` hold every report."""
+    """One scenario's outcome. `conditions` say how it was measured, `runs` hold every report.
+
+    `rows` set several contenders side by side; `unjudged` names targets for which there is no
+    figure, and why: they count as missed.
+    """
 
     name: str
     title: str
@@ -65,6 +80,9 @@ class Result:
     bars: tuple[Bar, ...] = ()
     bars_unit: str = ""
     runs: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    bars_log: bool = False
+    rows: tuple[Row, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Write NAME.json and, if there is something to draw, NAME.svg."""
@@ -74,17 +92,22 @@ class Result:
             "title": self.title,
             "machine": machine.describe() | {"pauses": machine.pauses()},
             "conditions": self.conditions,
-            "figures": [
-                {**asdict(f), "median": f.value, "spread": f.spread, "reached": f.reached}
-                for f in self.figures
-            ],
+            "figures": [_told(f) for f in self.figures],
             "runs": [_short(run) for run in self.runs],
         }
+        if self.rows:
+            rows = [{**asdict(r), "figures": [_told(f) for f in r.figures]} for r in self.rows]
+            told |= {"rows": rows, "unjudged": self.unjudged}
         path = folder / f"{self.name}.json"
         path.write_text(json.dumps(told, indent=1) + "\n")
         if self.bars:
             _draw(self, folder / f"{self.name}.svg")
         return path
+
+
+def _told(figure: Figure) -> dict[str, Any]:
+    more = {"median": figure.value, "spread": figure.spread, "reached": figure.reached}
+    return asdict(figure) | more
 
 
 def _short(run: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +122,13 @@ def _draw(result: Result, path: Path) -> None:
     axes = plot.subplots()
     labels = [bar.label for bar in result.bars]
     bars = axes.barh(labels, [bar.value for bar in result.bars], color="#3b6ea5")
-    axes.bar_label(bars, fmt="{:,.4g}", padding=3)
+    axes.bar_label(bars, fmt=_plain if result.bars_log else "{:,.4g}", padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(result.bars_unit)
     axes.set_title(result.title, fontsize=10)
+    if result.bars_log:
+        axes.set_xscale("log")
+        axes.set_xlabel(f"{result.bars_unit} (logarithmic)")
     axes.margins(x=0.18)
     axes.spines[["top", "right"]].set_visible(False)
     plot.savefig(path, metadata={"Date": None})
@@ -122,3 +148,28 @@ def table(results: Sequence[Result]) -> Table:
                 result.name, figure.what, value, f"{low:,.4g} to {high:,.4g}", target, verdict
             )
     return shown
+
+
+def side_by_side(result: Result) -> Table:
+    """A result's rows: a contender a line, a figure a column; reasons where figures are missing."""
+    columns = list(dict.fromkeys(f"{f.what}, {f.unit}" for r in result.rows for f in r.figures))
+    shown = Table("contender", "driven by", *columns, title=result.title)
+    for row in result.rows:
+        known = {f"{f.what}, {f.unit}": f for f in row.figures}
+        cells = [_cell(known.get(column)) for column in columns]
+        # Another program's words may look like markup.
+        driven = f"not measured: {escape(row.absent)}" if row.absent else row.driven
+        shown.add_row(row.name, driven, *cells)
+    return shown
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "-"
+    low, high = figure.spread
+    return f"{_plain(figure.value)} ({_plain(low)} to {_plain(high)})"
+
+
+def _plain(value: float) -> str:
+    """At least four digits, never a power of ten."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

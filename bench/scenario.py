@@ -1,7 +1,6 @@
 """Scenarios: what to measure and how, from bench/scenarios/*.toml."""
 
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,11 +13,9 @@ KINDS = (
     "footprint",
     "generator",
     "runtimes",
+    "peers",
     "precision",
 )
-
-# Shows what is being measured.
-Say = Callable[[str], None]
 
 
 class ScenarioError(ValueError):

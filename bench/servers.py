@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from bench import processes
+from bench.environments import Environment
 
 START_SECONDS = 30.0
 
@@ -36,12 +39,19 @@ class Contender:
         raise ServerError(f"{self.name} is gone")
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """A port that was free a moment ago, and so were the `count` - 1 after it."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                for more in range(1, count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + more))
+            except (OSError, OverflowError):
+                continue
+            return port
 
 
 @contextmanager
@@ -118,6 +128,33 @@ def wait_for_port(port: int, alive: Callable[[], bool]) -> None:
                 return
         time.sleep(0.05)
     raise ServerError(f"nothing accepts on port {port}")
+
+
+@contextmanager
+def peer(name: str, graph: Path, cores: str, environment: Environment) -> Iterator[Contender]:
+    """bench/peers/NAME_onnx.py in its own environment; whether it answers is not looked at yet.
+
+    What it says goes into `server.log` of its environment: there is much, and a full pipe would
+    hold it up. It ends with all its processes.
+    """
+    # Some open a second door on the next port.
+    port = free_port(2)
+    command = ["taskset", "-c", cores, str(environment.python), "-m", f"bench.peers.{name}_onnx"]
+    command += ["--graph", str(graph), "--port", str(port)]
+    with environment.log.open("w") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=environment.folder,
+            env=environment.variables,
+        )
+    try:
+        yield Contender(name, port, process.pid, 0.0)
+    finally:
+        processes.end(process.pid)
+        process.wait()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.scenario import Say
+from bench.setting import Say
 from bench.workload import encode_rows, encode_texts
 from gateway.packing import Decision, Text, Wishes, pack_graph
 from trainer import tabular, text

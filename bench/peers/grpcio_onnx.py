@@ -13,34 +13,27 @@ from typing import Annotated, Any, Literal
 
 import grpc
 import numpy as np
-import onnxruntime
 import typer
 
+from bench.peers.session import OUTPUT, Session
 from gateway.wire import open_inference_pb2 as pb
 from gateway.wire import open_inference_pb2_grpc as stubs
 
 
 class Model:
-    """One ONNX Runtime session and the answer's fixed parts."""
+    """One ONNX Runtime session."""
 
     def __init__(self, graph: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(
-            graph.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        self.input = self.session.get_inputs()[0].name
-        self.output = self.session.get_outputs()[0].name
+        self.session = Session(graph)
 
     def infer(self, request: Any) -> Any:
         """Answer one ModelInferRequest."""
         x = np.frombuffer(request.raw_input_contents[0], np.float32)
-        (y,) = self.session.run([self.output], {self.input: x.reshape(request.inputs[0].shape)})
+        y = self.session.score(x.reshape(request.inputs[0].shape))
         answer = pb.ModelInferResponse(
             model_name=request.model_name, id=request.id, raw_output_contents=[y.tobytes()]
         )
-        tensor = answer.outputs.add(name=self.output, datatype="FP32")
+        tensor = answer.outputs.add(name=OUTPUT, datatype="FP32")
         tensor.shape.extend(y.shape)
         return answer
 

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -81,8 +83,12 @@ def serve(
     # The data plane handles SIGINT itself; Python's own handler would add a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     use_onnxruntime()
+    control = [sys.executable, "-m", "gateway.control"]
     try:
-        cut = _native.serve(config, overrides, ready)
+        with tempfile.TemporaryDirectory(prefix="sluicegate-") as folder:
+            # A socket of its own, unless the settings name one.
+            socket = json.dumps(str(Path(folder, "control.sock")))
+            cut = _native.serve(config, f"control_socket = {socket}\n", overrides, ready, control)
     except ValueError as error:
         fail(str(error), USAGE, as_json)
     except OSError as error:

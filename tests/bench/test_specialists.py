@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import specialists
-from bench.scenario import Say
+from bench.setting import Say
 from bench.specialists import (
     CREDIT_RISK,
     SENSITIVE_CONTENT,

@@ -88,7 +88,32 @@ impl Versions {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `[telemetry]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// Where the control process sends spans and metrics (OTLP over gRPC); empty for nowhere.
+    pub otlp: String,
+    /// The share of requests that are traced though their callers said nothing.
+    pub trace_ratio: f64,
+    /// Seconds between two exports.
+    pub export_seconds: u64,
+    /// Histograms and counters of requests; off only to measure what they cost.
+    pub metrics: bool,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            otlp: String::new(),
+            trace_ratio: 0.01,
+            export_seconds: 5,
+            metrics: true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub models: PathBuf,
@@ -107,6 +132,8 @@ pub struct Config {
     pub compat: Compat,
     pub repository_calls: RepositoryCalls,
     pub max_unread_bytes: usize,
+    pub control_socket: PathBuf,
+    pub telemetry: TelemetrySettings,
     pub tls: Option<TlsSettings>,
     pub caller: BTreeMap<String, CallerSettings>,
     pub model: BTreeMap<String, ModelSettings>,
@@ -223,6 +250,8 @@ impl Default for Config {
             compat: Compat::None,
             repository_calls: RepositoryCalls::Local,
             max_unread_bytes: 256 << 20,
+            control_socket: PathBuf::new(),
+            telemetry: TelemetrySettings::default(),
             tls: None,
             caller: BTreeMap::new(),
             model: BTreeMap::new(),
@@ -264,12 +293,15 @@ impl Config {
         Ok(config)
     }
 
-    /// A file's text with top-level keys of `overrides` (also TOML) put over it: flags win.
-    pub fn with_overrides(text: &str, overrides: &str) -> Result<Self, String> {
+    /// A file's text with top-level keys of `defaults` put under it and of `overrides` over it, all
+    /// TOML: flags win.
+    pub fn merged(defaults: &str, text: &str, overrides: &str) -> Result<Self, String> {
         // The file alone first, so that an error in it names its own line.
         let _: Self = toml::from_str(text).map_err(sentence)?;
-        let mut merged: toml::Table = toml::from_str(text).map_err(sentence)?;
-        merged.extend(toml::from_str::<toml::Table>(overrides).map_err(sentence)?);
+        let mut merged: toml::Table = toml::from_str(defaults).map_err(sentence)?;
+        for over in [text, overrides] {
+            merged.extend(toml::from_str::<toml::Table>(over).map_err(sentence)?);
+        }
         let config: Self = merged.try_into().map_err(sentence)?;
         config.check()?;
         Ok(config)
@@ -299,6 +331,15 @@ impl Config {
             if value > most {
                 return Err(format!("{key} is {value}, it must be at most {most}"));
             }
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.trace_ratio) {
+            return Err(format!(
+                "[telemetry] trace_ratio is {}, it must be between 0 and 1",
+                self.telemetry.trace_ratio
+            ));
+        }
+        if self.telemetry.export_seconds == 0 {
+            return Err("[telemetry] export_seconds must be at least 1".into());
         }
         if self.caller.len() > 10_000 {
             return Err("there are more than 10000 callers".into());
@@ -363,6 +404,11 @@ impl Config {
                 "lame_duck_seconds",
                 self.lame_duck_seconds == other.lame_duck_seconds,
             ),
+            (
+                "control_socket",
+                self.control_socket == other.control_socket,
+            ),
+            ("telemetry", self.telemetry == other.telemetry),
             ("compat", self.compat == other.compat),
             (
                 "repository_calls",
@@ -427,10 +473,16 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file_and_leaves_the_rest() {
-        let config = Config::with_overrides("lanes = 2\nio_threads = 3", "lanes = 4").unwrap();
-        assert_eq!((config.lanes, config.io_threads), (4, 3));
+        let config = Config::merged(
+            "drain_seconds = 7",
+            "lanes = 2\nio_threads = 3",
+            "lanes = 4",
+        )
+        .unwrap();
+        let read = (config.lanes, config.io_threads, config.drain_seconds);
+        assert_eq!(read, (4, 3, 7));
         assert!(
-            Config::with_overrides("lane = 2", "")
+            Config::merged("", "lane = 2", "")
                 .unwrap_err()
                 .contains("line 1")
         );

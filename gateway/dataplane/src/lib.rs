@@ -15,4 +15,5 @@ pub mod record;
 pub mod sched;
 pub mod server;
 pub mod tensor;
+pub mod trace;
 pub mod wire;

@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::prometheus_protobuf::encode_to_vec;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 use prometheus_client::registry::Registry;
 
 use crate::clock::Ticks;
@@ -34,7 +35,9 @@ type HistogramFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
 
 /// 25 µs to 1.4 s, each bound one and a half times the last: fine enough for a p99 to within a third.
 fn seconds() -> Histogram {
-    Histogram::new((0..28).map(|i| 25e-6 * 1.5f64.powi(i)))
+    let classic = (0..28).map(|i| 25e-6 * 1.5f64.powi(i));
+    // Eight native buckets an octave: each bound is a tenth above the last.
+    Histogram::new_classic_and_native(classic, NativeHistogramConfig::new(1.1))
 }
 
 fn batch_rows() -> Histogram {
@@ -59,6 +62,7 @@ pub struct Metrics {
     slack_seconds: HistogramFamily,
     batch_rows: HistogramFamily,
     fallbacks: Family<ModelLabels, Counter>,
+    on: bool,
     pub connections: Gauge,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
@@ -81,6 +85,7 @@ pub struct ModelMetrics {
     slack_seconds: Histogram,
     batch_rows: Histogram,
     fallbacks: Counter,
+    on: bool,
     /// When the latest answer was written.
     last_answer: AtomicU64,
     /// Batches by their number of rows and the time that they took, in ns: index 0 is one row.
@@ -106,6 +111,13 @@ fn secs(ticks: Ticks) -> f64 {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(true)
+    }
+}
+
+impl Metrics {
+    /// Without `on`, only what the server itself needs is counted.
+    pub fn new(on: bool) -> Self {
         let mut registry = Registry::default();
         let histogram = |make: fn() -> Histogram| HistogramFamily::new_with_constructor(make);
         let metrics = Self {
@@ -127,6 +139,7 @@ impl Default for Metrics {
             handshakes_failed: Counter::default(),
             certificate_expires: Gauge::default(),
             registry: Registry::default(),
+            on,
         };
         let m = &metrics;
         registry.register(
@@ -248,6 +261,7 @@ impl Metrics {
             batch_rows: self.batch_rows.get_or_create(&labels).clone(),
             fallbacks: self.fallbacks.get_or_create(&labels).clone(),
             last_answer: AtomicU64::new(0),
+            on: self.on,
             batches: std::iter::repeat_with(Default::default)
                 .take(max_batch)
                 .collect(),
@@ -297,6 +311,13 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
+    /// Prometheus's own messages, each with its length before it; native histograms are in these
+    /// alone.
+    pub fn protobuf(&self) -> Vec<u8> {
+        // Every metric here has a name and a type that it can encode.
+        encode_to_vec(&self.registry).unwrap_or_default()
+    }
+
     /// OpenMetrics text.
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -314,6 +335,9 @@ impl ModelMetrics {
         }
         if record.fell_back {
             self.fallbacks.inc();
+        }
+        if !self.on {
+            return;
         }
         if record.outcome != Outcome::Answered {
             if record.outcome == Outcome::Late {
@@ -338,6 +362,9 @@ impl ModelMetrics {
     pub fn batch(&self, rows: usize, cost: Ticks) {
         self.executions.inc();
         self.inferences.inc_by(rows as u64);
+        if !self.on {
+            return;
+        }
         self.execute_seconds.observe(secs(cost));
         self.batch_rows.observe(rows as f64);
         if let Some((count, ns)) = rows.checked_sub(1).and_then(|i| self.batches.get(i)) {
@@ -385,6 +412,7 @@ mod tests {
         });
         model.batch(1, 1_000);
         assert!(metrics.text().contains("version=\"7\""));
+        assert!(metrics.protobuf().windows(5).any(|w| w == b"queue"));
         metrics.forget("m", "7");
         assert!(!metrics.text().contains("version=\"7\""));
     }

@@ -32,14 +32,18 @@ fn set_onnxruntime(path: PathBuf) {
     onnx::set_library(path);
 }
 
-/// Serves until SIGTERM or SIGINT. `overrides` are TOML lines put over the file's; `on_ready` is
-/// called once with the status as JSON. Returns the number of calls cut off at the end.
+/// Serves until SIGTERM or SIGINT. `defaults` and `overrides` are TOML lines put under and over the
+/// file's; `on_ready` is
+/// called once with the status as JSON; `control` is the command that starts the control process.
+/// Returns the number of calls cut off at the end.
 #[pyfunction]
 fn serve(
     py: Python<'_>,
     config: Option<PathBuf>,
+    defaults: &str,
     overrides: &str,
     on_ready: Py<PyAny>,
+    control: Vec<String>,
 ) -> PyResult<i64> {
     let text = match &config {
         Some(path) => std::fs::read_to_string(path)
@@ -52,16 +56,16 @@ fn serve(
             None => e,
         })
     };
-    let first = Config::with_overrides(&text, overrides).map_err(named)?;
+    let first = Config::merged(defaults, &text, overrides).map_err(named)?;
     // The same file and the same flags, for SIGHUP.
     let reread = || {
         let text = match &config {
             Some(path) => std::fs::read_to_string(path).map_err(|e| e.to_string())?,
             None => String::new(),
         };
-        Config::with_overrides(&text, overrides)
+        Config::merged(defaults, &text, overrides)
     };
-    let running = py.detach(|| start(first)).map_err(to_py)?;
+    let running = py.detach(|| start(first, control)).map_err(to_py)?;
     on_ready.call1(py, (running.describe().to_string(),))?;
     let cut = py.detach(|| {
         running.wait_for_signal(reread);

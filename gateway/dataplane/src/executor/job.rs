@@ -57,6 +57,9 @@ pub struct Job {
 pub struct BatchOutputs {
     /// One an output, in the contract's order: row-major bytes of all rows of the batch.
     pub tensors: Vec<Vec<u8>>,
+    /// The batch's number since the server started.
+    pub number: u64,
+    pub rows: usize,
     pub started: Ticks,
     pub finished: Ticks,
 }

@@ -77,6 +77,7 @@ pub struct Executor {
     /// Wakes the reaper when something was queued.
     queued: Notify,
     sequence: AtomicU64,
+    batches: AtomicU64,
     ports: Vec<Arc<Port>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     on_lost: OnceLock<OnLost>,
@@ -94,6 +95,7 @@ impl Executor {
             wake: Condvar::new(),
             queued: Notify::new(),
             sequence: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
             ports,
             threads: Mutex::new(Vec::new()),
             on_lost: OnceLock::new(),
@@ -357,6 +359,8 @@ impl Executor {
                     ran.push((rows, finished - started));
                     Arc::new(BatchOutputs {
                         tensors,
+                        number: self.batches.fetch_add(1, Ordering::Relaxed),
+                        rows,
                         started,
                         finished,
                     })

@@ -114,6 +114,11 @@ impl Call {
         self.headers.get(AUTHORIZATION)
     }
 
+    /// Where the caller's trace stands.
+    pub fn traceparent(&self) -> Option<&[u8]> {
+        self.headers.get("traceparent").map(HeaderValue::as_bytes)
+    }
+
     /// Reads the one message of a unary call, within the server's limits, the caller's own time-out
     /// and `PATIENCE`: a call whose message never comes must not stay for ever.
     pub async fn message(&mut self, server: &Server) -> Answer {

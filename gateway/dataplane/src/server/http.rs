@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use super::Server;
 use super::table::{Model, State};
@@ -50,6 +50,34 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
+/// The control process's door: what the HTTP door tells, and spans.
+pub async fn serve_control(server: Arc<Server>, listener: UnixListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let response = match request.uri().path() {
+                    "/spans" => {
+                        let spans = server.tracer.drain().to_string();
+                        respond(StatusCode::OK, "application/json", spans.into())
+                    }
+                    _ => answer(&server, &request),
+                };
+                async move { Ok::<_, Infallible>(response) }
+            });
+            // The process asks again if an answer is lost.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
 fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(
@@ -61,14 +89,17 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
         "/health/live" => text(StatusCode::OK, "live\n"),
         "/health/ready" if server.ready() => text(StatusCode::OK, "ready\n"),
         "/health/ready" => text(StatusCode::SERVICE_UNAVAILABLE, &why_not_ready(server)),
+        "/metrics" if wants_protobuf(request) => {
+            respond(StatusCode::OK, PROTOBUF, server.metrics.protobuf().into())
+        }
         "/metrics" => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            respond(StatusCode::OK, kind, server.metrics.text())
+            respond(StatusCode::OK, kind, server.metrics.text().into())
         }
         "/status" => respond(
             StatusCode::OK,
             "application/json",
-            status(server).to_string(),
+            status(server).to_string().into(),
         ),
         path => {
             let known = "/health/live, /health/ready, /metrics and /status";
@@ -81,11 +112,29 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", body.to_owned())
+    respond(status, "text/plain; charset=utf-8", body.to_owned().into())
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+/// Native histograms travel only in this form; Prometheus asks for it if it is told to.
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
+fn wants_protobuf(request: &Request<Incoming>) -> bool {
+    let accept = request.headers().get(ACCEPT);
+    let accept = accept.and_then(|a| a.to_str().ok()).unwrap_or_default();
+    // The first that is understood: scrapers name what they like best first.
+    let mut kinds = accept.split(',').map(str::trim);
+    let first = kinds.find(|k| {
+        k.starts_with("application/vnd.google.protobuf")
+            || k.starts_with("application/openmetrics-text")
+            || k.starts_with("text/plain")
+    });
+    first
+        .is_some_and(|k| k.contains("io.prometheus.client.MetricFamily") && k.contains("delimited"))
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -20,6 +20,7 @@ use crate::record::{Outcome, Record};
 use crate::sched::admission::{GaveWay, Refusal};
 use crate::sched::queue::{Priority, Ticket};
 use crate::tensor::TensorSpec;
+use crate::trace::{Context as TraceContext, Span};
 use crate::wire::inference::infer_parameter::ParameterChoice;
 use crate::wire::request::{Payload, Rows, Wanted};
 use crate::wire::status::{Code, Retry, Status};
@@ -44,6 +45,8 @@ pub struct Asked {
     pub deadline: Option<Ticks>,
     pub rights: Arc<Rights>,
     pub port: usize,
+    /// Set if the request is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// An inference that has ended: what to send, and what to write down once it is sent.
@@ -52,18 +55,25 @@ pub struct Finished {
     pub result: Option<Result<Bytes, Status>>,
     record: Record,
     model: Option<Arc<Model>>,
+    rows: usize,
+    batch: Option<(u64, usize)>,
+    trace: Option<TraceContext>,
 }
 
 impl Finished {
-    fn refused(arrived: Ticks, outcome: Outcome, status: Status) -> Self {
+    /// Ended before there was anything to infer.
+    fn early(arrived: Ticks, outcome: Outcome, status: Option<Status>) -> Self {
         let record = Record {
             outcome,
             ..Record::arrived(arrived)
         };
         Self {
-            result: Some(Err(status)),
+            result: status.map(Err),
             record,
             model: None,
+            rows: 0,
+            batch: None,
+            trace: None,
         }
     }
 
@@ -76,6 +86,16 @@ impl Finished {
         match &self.model {
             Some(model) => model.metrics.write(&self.record),
             None => server.metrics.without_model(self.record.outcome),
+        }
+        if let (Some(context), Some(model)) = (self.trace, &self.model) {
+            server.tracer.keep(Span {
+                context,
+                record: self.record,
+                model: model.name.clone(),
+                version: model.version,
+                rows: self.rows,
+                batch: self.batch,
+            });
         }
     }
 }
@@ -91,23 +111,16 @@ pub async fn unary(server: &Arc<Server>, mut call: Call, peer: &Peer) {
                     Code::ResourceExhausted => Outcome::TooLarge,
                     _ => Outcome::Invalid,
                 };
-                Finished::refused(arrived, outcome, status)
+                Finished::early(arrived, outcome, Some(status))
             }
-            Answer::Gone => Finished {
-                result: None,
-                record: Record {
-                    outcome: Outcome::Cancelled,
-                    ..Record::arrived(arrived)
-                },
-                model: None,
-            },
+            Answer::Gone => Finished::early(arrived, Outcome::Cancelled, None),
         },
         Err(status) => {
             let outcome = match status.code {
                 Code::Unauthenticated => Outcome::Denied,
                 _ => Outcome::Invalid,
             };
-            Finished::refused(arrived, outcome, status)
+            Finished::early(arrived, outcome, Some(status))
         }
     };
     if let Some(result) = finished.result.take() {
@@ -125,6 +138,7 @@ pub fn asked(server: &Server, call: &Call, peer: &Peer) -> Result<Asked, Status>
         deadline: timeout.map(|t| call.arrived.saturating_add(t)),
         rights,
         port: peer.port,
+        trace: server.tracer.decide(call.traceparent()),
     })
 }
 
@@ -142,19 +156,17 @@ pub async fn run(
     message: Bytes,
     gone: &mut impl Gone,
 ) -> Finished {
-    let mut record = Record::arrived(asked.arrived);
-    let mut model = None;
-    let result = match prepare(server, &asked, message, &mut record, &mut model) {
+    let mut finished = Finished::early(asked.arrived, Outcome::Invalid, None);
+    finished.trace = asked.trace;
+    let prepared = prepare(server, &asked, message, &mut finished);
+    finished.result = match prepared {
         Ok((found, wish, job)) => {
-            serve(server, &asked, &found, &wish, job, &mut record, gone).await
+            finished.rows = wish.rows;
+            serve(server, &asked, &found, &wish, job, &mut finished, gone).await
         }
         Err(status) => Some(Err(status)),
     };
-    Finished {
-        result,
-        record,
-        model,
-    }
+    finished
 }
 
 /// What a request brings to the queue.
@@ -171,9 +183,9 @@ fn prepare(
     server: &Server,
     asked: &Asked,
     message: Bytes,
-    record: &mut Record,
-    model: &mut Option<Arc<Model>>,
+    finished: &mut Finished,
 ) -> Result<(Arc<Model>, Wish, Wanting), Status> {
+    let record = &mut finished.record;
     let size = message.len();
     let mut request = request::decode(message)?;
     asked
@@ -189,7 +201,7 @@ fn prepare(
         };
     })?;
     let found = Arc::clone(found);
-    *model = Some(Arc::clone(&found));
+    finished.model = Some(Arc::clone(&found));
     let parameter = parameters::timeout(&request)?;
     let parameter = parameter.map(|t| asked.arrived.saturating_add(t));
     let priority = parameters::priority(&request)?;
@@ -219,14 +231,16 @@ async fn serve(
     model: &Arc<Model>,
     wish: &Wish,
     wanting: Wanting,
-    record: &mut Record,
+    finished: &mut Finished,
     gone: &mut impl Gone,
 ) -> Option<Result<Bytes, Status>> {
+    let record = &mut finished.record;
     model.metrics.pending.inc();
     let done = compute(server, asked, model, wanting, record, gone).await;
     model.metrics.pending.dec();
     let (outcome, status) = match done? {
         Ok(done) => {
+            finished.batch = done.parts.first().map(|(_, o, _)| (o.number, o.rows));
             (record.started, record.finished) = done.span();
             if now() <= record.deadline {
                 record.outcome = Outcome::Answered;

@@ -5,6 +5,7 @@ mod call;
 mod callers;
 mod coalesced;
 mod connection;
+mod control;
 mod health;
 mod http;
 mod infer;
@@ -42,6 +43,7 @@ use crate::config::{Config, IoModel};
 use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
 use crate::model::repository::scan;
+use crate::trace::Tracer;
 use crate::wire::status::Status;
 use budget::Budget;
 use call::Call;
@@ -56,6 +58,7 @@ pub struct Server {
     pub table: ArcSwap<Table>,
     pub executor: Arc<Executor>,
     pub metrics: Metrics,
+    pub tracer: Tracer,
     pub ports: Vec<Arc<Port>>,
     pub lifecycle: Lifecycle,
     pub tokenisers: Tokenisers,
@@ -146,6 +149,7 @@ pub struct Running {
     pub http: SocketAddr,
     io: Vec<IoThread>,
     accept: Runtime,
+    control: control::Control,
     steward: JoinHandle<()>,
     signals: mpsc::Receiver<Signal>,
 }
@@ -164,7 +168,10 @@ struct IoThread {
 }
 
 /// Loads the models and opens the doors.
-pub fn start(config: Config) -> Result<Running, StartError> {
+///
+/// `control_command` starts the control process, which is kept running if there is something for
+/// it to do.
+pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, StartError> {
     config.check().map_err(StartError::Usage)?;
     // A repository that cannot be read is said before anything else.
     scan(&config.models).map_err(StartError::Usage)?;
@@ -181,7 +188,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let server = Arc::new(Server {
         table: ArcSwap::default(),
         executor: Executor::start(config.lanes, ports.clone()).map_err(StartError::Door)?,
-        metrics: Metrics::default(),
+        metrics: Metrics::new(config.telemetry.metrics),
+        // Spans that nobody fetches are not worth keeping.
+        tracer: Tracer::new(
+            (!config.telemetry.otlp.is_empty()).then_some(config.telemetry.trace_ratio),
+        ),
         ports,
         lifecycle: Lifecycle::default(),
         tokenisers: Tokenisers::start(config.tokenizer_threads).map_err(door)?,
@@ -199,6 +210,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let signals = catch_signals(&accept).map_err(door)?;
     let (http, http_address) = listen(&accept, http).map_err(door)?;
     accept.spawn(http::serve(Arc::clone(&server), http));
+    let control = control::start(&server, &accept, control_command).map_err(StartError::Door)?;
 
     let table = lifecycle::load_all(&server).map_err(StartError::Usage)?;
     is_useful(&server.config, &table)?;
@@ -215,6 +227,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         http: http_address,
         io,
         accept,
+        control,
         steward,
         signals,
     })
@@ -501,6 +514,8 @@ impl Running {
                 let _ = thread.join();
             }
         }
+        // The last spans are fetched before the socket is gone.
+        self.control.stop();
         self.accept.shutdown_timeout(Duration::from_millis(200));
         // It may be loading something: the process ends without waiting for that.
         drop(self.steward);
