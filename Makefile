@@ -14,10 +14,10 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 help:
-	@echo "make demo           fit two specialists on real data, serve, load and compare them"
+	@echo "make demo           fit three specialists on real data, serve, load and compare them"
 	@echo "make test           every test, Rust and Python"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
-	@echo "make bench          every figure of the README (about half an hour; S=packed for one)"
+	@echo "make bench          every figure of the README (about 40 minutes; S=packed for one)"
 	@echo "make install-check  pip install . into a clean environment, and serve from there"
 	@echo "make stubs          generate the Python stubs from proto/"
 	@echo "make lock           resolve requirements/dev.txt and requirements/peers/*.txt anew"

@@ -15,6 +15,8 @@ from bench.results import side_by_side, table
 from bench.scenario import ScenarioError
 from bench.servers import ServerError
 from bench.workload import WorkloadError
+from trainer.datasets import DataError
+from trainer.package_index import FetchError
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -38,7 +40,14 @@ def main(
         with console.status(name) as status:
             try:
                 result = MEASURES[known[name].kind](known[name], status.update)
-            except (LoadError, ServerError, WorkloadError, WrongAnswerError) as error:
+            except (
+                LoadError,
+                ServerError,
+                WorkloadError,
+                WrongAnswerError,
+                FetchError,
+                DataError,
+            ) as error:
                 console.print(f"[red]{name}: {escape(str(error))}")
                 failed = True
                 continue

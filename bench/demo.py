@@ -1,16 +1,16 @@
-"""`make demo`: two specialists on real data, from rows to decisions over gRPC.
+"""`make demo`: specialists on real data, from rows to decisions over gRPC.
 
-Fits a pre-bid site-risk filter and a credit-risk scorer, packs each, starts the gateway, sends
-every held-out row many times with a deadline (open loop, Poisson, several connections), and
+Fits the specialists of bench/specialists.py, packs each, starts the gateway, sends every held-out
+row, most of them many times, with a deadline (open loop, Poisson, several connections), and
 compares each decision with the one made offline. Prints a table and writes one HTML page.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -22,76 +22,45 @@ from bench.load import LoadError, LoadSpec
 from bench.outcome import Load, SpecialistResult
 from bench.report import write_report
 from bench.servers import Contender, ServerError
+from bench.setting import Say
+from bench.specialists import SPECIALISTS, Fitted, Specialist, pack, requests
 from bench.table import print_results
-from bench.workload import WorkloadError, collect, encode_rows, read_answers, write_requests
+from bench.workload import WorkloadError, collect, read_answers, write_requests
 from gateway.cli.status import fetch
-from gateway.packing import Decision, pack_graph
-from trainer.datasets import LOADERS, DataError
+from trainer.datasets import DataError
 from trainer.package_index import FetchError
 from trainer.quality import decide, measure
-from trainer.tabular import Fitted, fit
 
 OUT = load.ROOT / "build" / "demo"
-
-
-@dataclass(frozen=True)
-class Specialist:
-    """One of the demo's models: its name on the wire, its data set, what it decides."""
-
-    name: str
-    dataset: str
-    task: str
-    deadline_ms: int
-
-
-SPECIALISTS = (
-    Specialist("site-risk", "phishing", "Is the site of this bid request safe to buy on?", 10),
-    Specialist("credit-risk", "credit", "Is this applicant a good credit risk?", 10),
-)
+CONNECTIONS = 8
 
 
 @contextmanager
-def _step(console: Console, text: str) -> Iterator[None]:
-    """Shows that something is going on, then that it is done."""
-    with console.status(text):
-        yield
-    console.print(f"[green]✓[/] {text}")
+def _step(console: Console, of: str, text: str) -> Iterator[Say]:
+    """Shows that something is going on, and how far it is, then that it is done."""
+    with console.status(f"{of}: {text}") as status:
+        yield lambda news: status.update(f"{of}: {news}")
+    console.print(f"[green]✓[/] {of}: {text}")
 
 
-def _fit(console: Console, specialist: Specialist) -> Fitted:
-    with _step(console, f"{specialist.name}: fetch the {specialist.dataset} set"):
-        dataset = LOADERS[specialist.dataset]()
-    with _step(console, f"{specialist.name}: choose a model by cross-validation, fit, export"):
-        return fit(dataset)
-
-
-def _pack(specialist: Specialist, fitted: Fitted, repository: Path) -> None:
-    below, above = fitted.dataset.label_names
-    with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder, "model.onnx")
-        graph.write_bytes(fitted.onnx)
-        decision = Decision("score", fitted.threshold, (below, above))
-        pack_graph(graph, specialist.name, repository, decision)
-
-
-def _serve_rows(
-    specialist: Specialist, fitted: Fitted, server: Contender, rate: float, sends: int, folder: Path
-) -> SpecialistResult:
+def _serve_rows(specialist: Specialist, fitted: Fitted, server: Contender) -> SpecialistResult:
     """Send the held-out rows round and round; compare every row's decision with the offline one."""
-    requests, responses = folder / "requests.bin", folder / "responses.bin"
-    x, y = fitted.held_out_x, fitted.held_out_y
-    write_requests(requests, encode_rows(specialist.name, x))
-    spec = LoadSpec(
-        requests,
-        duration_s=0,
-        rate=rate,
-        sends=sends,
-        connections=8,
-        deadline_us=specialist.deadline_ms * 1000,
-        responses=responses,
-    )
-    report = load.run(spec, server.port)
-    scores = collect(read_answers(responses), [1] * len(x))
+    y = fitted.held_out_y
+    # Requests hold the rows, posts that name people among them: they are not left lying about.
+    with TemporaryDirectory(prefix="sluicegate-demo-") as folder:
+        file, responses = Path(folder, "requests.bin"), Path(folder, "responses.bin")
+        write_requests(file, requests(specialist, fitted))
+        spec = LoadSpec(
+            file,
+            duration_s=0,
+            rate=specialist.rate,
+            sends=specialist.sends,
+            connections=CONNECTIONS,
+            deadline_us=specialist.deadline_ms * 1000,
+            responses=responses,
+        )
+        report = load.run(spec, server.port)
+        scores = collect(read_answers(responses), [1] * len(y))
     answered = scores.answered
     costs, threshold = fitted.dataset.costs, fitted.threshold
     offline = decide(fitted.held_out_scores, threshold)
@@ -104,7 +73,7 @@ def _serve_rows(
     notes = [f"The answers carry the model's digest, {status['digest'][:23]}…"]
     if fitted.seen_share:
         notes.append(
-            f"{fitted.seen_share:.0%} of the held-out rows occur in the training rows as well"
+            f"{fitted.seen_share:.1%} of the held-out rows occur in the training rows as well"
             + (
                 f"; on the others the AUC is {fitted.quality_unseen.auc:.3f}."
                 if fitted.quality_unseen
@@ -130,8 +99,6 @@ def _serve_rows(
 
 def main(
     out: Annotated[Path, typer.Option(help="Where models and report go.", metavar="DIR")] = OUT,
-    rate: Annotated[float, typer.Option(help="Requests a second, in the mean.")] = 3000.0,
-    sends: Annotated[int, typer.Option(min=1, help="Requests to each specialist.")] = 21_000,
 ) -> None:
     """Fit, pack, serve, load, compare, report."""
     console = Console()
@@ -139,21 +106,21 @@ def main(
     shutil.rmtree(repository, ignore_errors=True)
     repository.mkdir(parents=True)
     try:
-        fitted = {s: _fit(console, s) for s in SPECIALISTS}
+        fitted = {s: s.fit(partial(_step, console, s.name)) for s in SPECIALISTS}
         for specialist, model in fitted.items():
-            with _step(console, f"{specialist.name}: pack"):
-                _pack(specialist, model, repository)
+            with _step(console, specialist.name, "pack"):
+                pack(specialist, model, repository)
         console.print(f"[dim]$ sluicegate serve --models {_short(repository)} --allow-unsigned")
         results = []
         with servers.sluicegate(repository) as server:
             console.print(f"[green]✓[/] gateway ready in {server.ready_s:.2f} s")
             for specialist, model in fitted.items():
                 text = (
-                    f"{specialist.name}: {sends:,} requests at {rate:,.0f} a second, "
+                    f"{specialist.sends:,} requests at {specialist.rate:,.0f} a second, "
                     f"deadline {specialist.deadline_ms} ms"
                 )
-                with _step(console, text):
-                    result = _serve_rows(specialist, model, server, rate, sends, out)
+                with _step(console, specialist.name, text):
+                    result = _serve_rows(specialist, model, server)
                 results.append(result)
             memory = server.resident_mb()
     except (FetchError, DataError, LoadError, ServerError, WorkloadError) as error:
@@ -165,7 +132,7 @@ def main(
     about = {
         "Machine": f"{told['cpu']}, {told['cores']} cores; server and load generator share them",
         "Gateway": f"{memory:.0f} MB resident, ready in {server.ready_s:.2f} s",
-        "Load": f"open loop, Poisson, {rate:,.0f} requests a second over 8 connections",
+        "Load": f"open loop, Poisson, over {CONNECTIONS} connections",
         "Versions": ", ".join(f"{k} {v}" for k, v in told["packages"].items()),
     }
     page = write_report(out / "report.html", results, about=about)

@@ -18,11 +18,16 @@ def describe() -> dict[str, Any]:
         "cpu": _field("/proc/cpuinfo", "model name") or platform.processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "virtualised": "hypervisor" in _field("/proc/cpuinfo", "flags").split(),
+        "virtualised": "hypervisor" in processor_flags(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def processor_flags() -> frozenset[str]:
+    """What the processor can do, by the kernel's names; empty where it does not say."""
+    return frozenset(_field("/proc/cpuinfo", "flags").split())
 
 
 # Reads the clock as fast as it can and notes every gap of over 200 µs: time that the machine took.

@@ -12,6 +12,7 @@ from typing import Any
 from bench import models, servers
 from bench.comparison import peers
 from bench.load import LoadSpec, run
+from bench.precision import precision
 from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
 from bench.servers import Contender
@@ -292,4 +293,5 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "generator": generator,
     "runtimes": runtimes,
     "peers": peers,
+    "precision": precision,
 }

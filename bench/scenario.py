@@ -5,7 +5,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("scenarios")
-KINDS = ("compare", "packed", "added", "overload", "footprint", "generator", "runtimes", "peers")
+KINDS = (
+    "compare",
+    "packed",
+    "added",
+    "overload",
+    "footprint",
+    "generator",
+    "runtimes",
+    "peers",
+    "precision",
+)
 
 
 class ScenarioError(ValueError):

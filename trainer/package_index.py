@@ -17,7 +17,6 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-MAX_BYTES = 64 * 1024 * 1024
 TRIES = 3
 
 _ACCEPT = (
@@ -41,18 +40,19 @@ class FileNotInIndexError(FetchError):
     """The package index does not list the file."""
 
 
-def download(project: str, filename: str) -> bytes:
+def download(project: str, filename: str, max_bytes: int) -> bytes:
     """The bytes of `filename`, a file of `project` in the configured package index.
 
     Args:
         project: the project's name.
         filename: a wheel's or source distribution's exact file name.
+        max_bytes: the most that it may have; what is longer is not read to its end.
 
     Raises:
         UnreachableError: no index answered, after two further tries on a time-out; or pip,
             whose session is used, is not installed or is set to use no index.
         FileNotInIndexError: every index answered, and none lists the file.
-        FetchError: the file is over `MAX_BYTES`.
+        FetchError: the file is over `max_bytes`.
     """
     try:
         commands = importlib.import_module("pip._internal.commands")
@@ -78,7 +78,7 @@ def download(project: str, filename: str) -> bytes:
         session = command.get_default_session(options)
         for index in (options.index_url, *options.extra_index_urls):
             try:
-                found = from_index(session, index, project, filename, timeouts)
+                found = from_index(session, index, project, filename, max_bytes, timeouts)
             except (requests.RequestException, faults.PipError) as error:
                 raise UnreachableError(
                     f"{filename} cannot be fetched: the package index that pip is configured for "
@@ -90,7 +90,7 @@ def download(project: str, filename: str) -> bytes:
 
 
 def from_index(
-    session: Any, index: str, project: str, filename: str, timeout: Timeouts
+    session: Any, index: str, project: str, filename: str, max_bytes: int, timeout: Timeouts
 ) -> bytes | None:
     """Like `download`, from one index through a requests-like `session`.
 
@@ -98,7 +98,7 @@ def from_index(
         The file's bytes; None if this index lists no such project or file.
 
     Raises:
-        FetchError: the file is over `MAX_BYTES`.
+        FetchError: the file is over `max_bytes`.
         Exception: whatever the session raises; `timeout` only after `TRIES` tries.
     """
     folder = re.sub(r"[-_.]+", "-", project).lower()
@@ -112,7 +112,7 @@ def from_index(
     links = page_links(page.content, page.headers.get("Content-Type", ""), page.url)
     if filename not in links:
         return None
-    return again(lambda: _read(session, links[filename], filename), timeout)
+    return again(lambda: _read(session, links[filename], filename, max_bytes), timeout)
 
 
 def page_links(content: bytes, content_type: str, base: str) -> dict[str, str]:
@@ -135,15 +135,15 @@ def again(action: Callable[[], T], timeout: Timeouts) -> T:
     return action()
 
 
-def _read(session: Any, url: str, filename: str) -> bytes:
+def _read(session: Any, url: str, filename: str, max_bytes: int) -> bytes:
     # Identity: a .tar.gz must arrive as it is stored, not unpacked on the way.
     answer = session.get(url, headers={"Accept-Encoding": "identity"}, stream=True)
     answer.raise_for_status()
     data = bytearray()
     for chunk in answer.iter_content(64 * 1024):
         data += chunk
-        if len(data) > MAX_BYTES:
-            raise FetchError(f"{filename} is over {MAX_BYTES} bytes, so it is not the file meant.")
+        if len(data) > max_bytes:
+            raise FetchError(f"{filename} is over {max_bytes} bytes, so it is not the file meant.")
     return bytes(data)
 
 

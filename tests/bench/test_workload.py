@@ -19,6 +19,8 @@ from bench.workload import (
     decode_answer,
     encode_request,
     encode_rows,
+    encode_text_request,
+    encode_texts,
     read_answers,
     read_requests,
     write_requests,
@@ -81,6 +83,42 @@ def test_every_row_is_in_exactly_one_request(rows: int, rows_per_request: int) -
 def test_requests_without_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         encode_rows("m", features((1.0,)), rows_per_request=0)
+    with pytest.raises(ValueError, match="at least one row"):
+        encode_texts("m", ["a"], rows_per_request=0)
+
+
+def test_texts_are_sent_as_length_and_utf_8_in_turn() -> None:
+    data = encode_text_request("m", ["tea", "", "é😀"], version="4", request_id="r")
+    request = open_inference_pb2.ModelInferRequest.FromString(data)
+    (tensor,) = request.inputs
+    assert (request.model_name, request.model_version, request.id) == ("m", "4", "r")
+    assert (tensor.name, tensor.datatype, list(tensor.shape)) == ("text", "BYTES", [3, 1])
+    assert request.raw_input_contents == [
+        b"\x03\0\0\0tea" + b"\0\0\0\0" + b"\x06\0\0\0\xc3\xa9\xf0\x9f\x98\x80"
+    ]
+
+
+def test_a_text_without_utf_8_is_refused() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        encode_text_request("m", ["\ud83d"])
+
+
+@given(st.lists(st.text(max_size=9), max_size=20), st.integers(1, 7))
+def test_every_text_is_in_exactly_one_request(texts: list[str], rows_per_request: int) -> None:
+    messages = [
+        open_inference_pb2.ModelInferRequest.FromString(data)
+        for data in encode_texts("m", texts, rows_per_request=rows_per_request)
+    ]
+    raw = b"".join(m.raw_input_contents[0] for m in messages)
+    found = []
+    while raw:
+        (length,) = struct.unpack_from("<I", raw)
+        found.append(raw[4 : 4 + length].decode())
+        raw = raw[4 + length :]
+    assert found == texts
+    sizes = [m.inputs[0].shape[0] for m in messages]
+    assert sum(sizes) == len(texts)
+    assert sizes[:-1] == [rows_per_request] * (len(sizes) - 1)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=10))

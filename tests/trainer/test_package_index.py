@@ -21,6 +21,7 @@ from trainer.package_index import (
     page_links,
 )
 
+MAX_BYTES = 1000
 BASE = "https://index.invalid/simple/some-package/"
 
 
@@ -63,10 +64,9 @@ def index(files: dict[str, bytes]) -> dict[str, Any]:
     return replies
 
 
-def find(session: Session, filename: str = "a-1.whl") -> bytes | None:
-    return from_index(
-        session, "https://index.invalid/simple", "Some_Package", filename, TimeoutError
-    )
+def find(session: Session, filename: str = "a-1.whl", max_bytes: int = MAX_BYTES) -> bytes | None:
+    simple = "https://index.invalid/simple"
+    return from_index(session, simple, "Some_Package", filename, max_bytes, TimeoutError)
 
 
 def test_the_file_of_exactly_that_name_is_downloaded() -> None:
@@ -103,10 +103,11 @@ def test_a_third_time_out_is_raised() -> None:
     assert len(session.asked) == TRIES
 
 
-def test_a_file_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.package_index.MAX_BYTES", 2)
+def test_a_file_over_the_limit_is_refused() -> None:
+    session = Session(index({"a-1.whl": b"one"}))
+    assert find(session, max_bytes=3) == b"one"
     with pytest.raises(FetchError, match="over 2 bytes"):
-        find(Session(index({"a-1.whl": b"one"})))
+        find(session, max_bytes=2)
 
 
 def test_an_html_page_gives_the_same_links_as_a_json_page() -> None:
@@ -140,13 +141,13 @@ def folder_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_pips_configured_index_is_used(folder_index: Path) -> None:
-    data = download("some-package", "a-1.tar.gz")
+    data = download("some-package", "a-1.tar.gz", MAX_BYTES)
     assert hashlib.sha256(data).digest() == hashlib.sha256(b"not even an archive").digest()
 
 
 def test_a_file_in_no_index_is_refused_in_one_sentence(folder_index: Path) -> None:
     with pytest.raises(FileNotInIndexError, match=r"^b-1\.whl is not in the package index"):
-        download("some-package", "b-1.whl")
+        download("some-package", "b-1.whl", MAX_BYTES)
 
 
 def test_pip_set_to_use_no_index_is_said(
@@ -154,7 +155,7 @@ def test_pip_set_to_use_no_index_is_said(
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(UnreachableError, match="no index"):
-        download("some-package", "a-1.tar.gz")
+        download("some-package", "a-1.tar.gz", MAX_BYTES)
 
 
 def test_an_index_that_does_not_answer_is_said(
@@ -163,4 +164,4 @@ def test_an_index_that_does_not_answer_is_said(
     # Nothing listens on port 1 of this machine.
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     with pytest.raises(UnreachableError, match="does not answer"):
-        download("some-package", "a-1.tar.gz")
+        download("some-package", "a-1.tar.gz", MAX_BYTES)

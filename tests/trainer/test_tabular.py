@@ -11,8 +11,9 @@ import pytest
 from trainer.datasets import LOADERS, PHISHING, Dataset, parse_phishing, split
 from trainer.export import to_onnx
 from trainer.fetch import default_cache
+from trainer.fitted import AgreementError, agreement
 from trainer.quality import Costs, cost_per_100, decide, measure
-from trainer.tabular import AgreementError, Fitted, _agreement, candidates, fit, run_onnx
+from trainer.tabular import FittedTable, candidates, fit, run_onnx
 
 
 def made() -> Dataset:
@@ -32,7 +33,7 @@ def dataset() -> Dataset:
 
 
 @cache
-def fitted() -> Fitted:
+def fitted() -> FittedTable:
     return fit(dataset())
 
 
@@ -115,15 +116,13 @@ def test_fitting_twice_gives_the_same_bytes() -> None:
 def test_a_graph_that_scores_otherwise_is_refused() -> None:
     scores = np.array([0.2, 0.7], np.float32)
     with pytest.raises(AgreementError, match=r"up to 0\.1 from"):
-        _agreement(np.array([0.2, 0.8]), scores, 0.5)
+        agreement(np.array([0.2, 0.8]), scores, 0.5)
 
 
 def test_agreement_counts_the_rows_that_are_decided_alike() -> None:
-    agreement = _agreement(
-        np.array([0.2, 0.50001, 0.9]), np.array([0.2, 0.49999, 0.9], np.float32), 0.5
-    )
-    assert (agreement.same_decisions, agreement.rows) == (2, 3)
-    assert agreement.largest_difference == pytest.approx(2e-5, rel=1e-2)
+    found = agreement(np.array([0.2, 0.50001, 0.9]), np.array([0.2, 0.49999, 0.9], np.float32), 0.5)
+    assert (found.same_decisions, found.rows) == (2, 3)
+    assert found.largest_difference == pytest.approx(2e-5, rel=1e-2)
 
 
 def test_the_made_table_has_the_form_of_the_published_one() -> None:
