@@ -36,6 +36,8 @@ class LoadSpec:
     cpu: int | None = None
     seed: int = 1
     responses: Path | None = None
+    samples: Path | None = None
+    cancel_share: float | None = None
     progress: bool = False
     timeout_s: float | None = None
 
@@ -76,6 +78,8 @@ def run(spec: LoadSpec, port: int, *extra: str) -> dict[str, Any]:
             "--deadline-us": spec.deadline_us,
             "--cpu": spec.cpu,
             "--responses": spec.responses,
+            "--samples": spec.samples,
+            "--cancel-share": spec.cancel_share,
             "--sends": spec.sends,
             "--duration-s": None if spec.sends else spec.duration_s,
         }

@@ -11,13 +11,17 @@ from typing import Any
 
 from bench import models, servers
 from bench.comparison import peers
+from bench.encoder import encoder_share
 from bench.load import LoadSpec, run
+from bench.overload import overload
 from bench.precision import precision
 from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
 from bench.servers import Contender
 from bench.setting import Say, conditions_of, load_spec, ok_per_s, workspace
-from gateway.cli.status import fetch
+from bench.storm import storm
+from bench.swap import swap
+from bench.tracing import telemetry
 
 
 def compare(s: Scenario, say: Say) -> Result:
@@ -158,59 +162,6 @@ def _bare(model: Path, cores: str) -> dict[str, float]:
     return told
 
 
-def overload(s: Scenario, say: Say) -> Result:
-    """Goodput at twice the capacity, per deadline, with a model of `per_row_us` a row.
-
-    Capacity at a deadline is the best goodput over the sweep `loads` (multiples of one lane's
-    1 / per_row_us); then windows at twice that. Late are answers after the deadline, as a share
-    of all that were computed: those that the server itself turned into DEADLINE_EXCEEDED, and
-    those that reached the generator too late, counted from the scheduled send.
-    """
-    with workspace("encoder", 1) as (repository, requests):
-        models.pack_delay(repository, "encoder", 0, s.per_row_us)
-        figures, bars, runs = [], [], []
-        with servers.sluicegate(repository, s.server_cores) as server:
-            for deadline, target in zip(s.deadlines_us, s.targets, strict=True):
-                ms = deadline // 1000
-                sweep = []
-                for load in s.loads:
-                    rate = load * 1e6 / s.per_row_us
-                    say(f"{s.name}: deadline {ms} ms, {rate:.0f} requests/s")
-                    spec = load_spec(s, requests, rate=rate, deadline_us=deadline)
-                    sweep.append(run(spec, server.port))
-                capacity = max(float(r["goodput_per_s"]) for r in sweep)
-                doubled, late_before = [], _late(server)
-                for turn in range(s.repeats):
-                    say(f"{s.name}: deadline {ms} ms, twice {capacity:.0f}, window {turn + 1}")
-                    spec = load_spec(
-                        s, requests, rate=2 * capacity, deadline_us=deadline, seed=turn + 10
-                    )
-                    doubled.append(run(spec, server.port))
-                share = tuple(float(r["goodput_per_s"]) / capacity for r in doubled)
-                by_server = _late(server) - late_before
-                late = 100 * (by_server + sum(r["late"] for r in doubled))
-                late /= max(1, by_server + sum(r["ok"] for r in doubled))
-                figures += [
-                    Figure(f"goodput at twice capacity, {ms} ms", "of capacity", share, target),
-                    Figure(f"late at twice capacity, {ms} ms, pooled", "%", (late,), 0.1, False),
-                    Figure(f"capacity, {ms} ms", "requests/s", (capacity,)),
-                ]
-                bars += [
-                    Bar(f"{ms} ms, {load:g} times", float(r["goodput_per_s"]))
-                    for load, r in zip(s.loads, sweep, strict=True)
-                ]
-                runs += sweep + doubled
-    conditions = conditions_of(s, per_row_us=s.per_row_us, loads=s.loads, arrivals="Poisson")
-    unit = "goodput, requests/s (deadline, offered load)"
-    return Result(s.name, s.title, conditions, tuple(figures), tuple(bars), unit, tuple(runs))
-
-
-def _late(server: Contender) -> int:
-    """Answers that the server itself found to be late, since it started."""
-    models_served = fetch(f"127.0.0.1:{server.http_port}")["models"]
-    return sum(int(m["requests"]["late"]) for m in models_served)
-
-
 def footprint(s: Scenario, say: Say) -> Result:
     """Resident memory, idle, with one tabular model, and the time from start to ready."""
     with workspace("tabular", 1) as (repository, requests):
@@ -289,6 +240,10 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "packed": packed,
     "added": added,
     "overload": overload,
+    "swap": swap,
+    "storm": storm,
+    "telemetry": telemetry,
+    "encoder_share": encoder_share,
     "footprint": footprint,
     "generator": generator,
     "runtimes": runtimes,

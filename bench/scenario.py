@@ -15,6 +15,10 @@ KINDS = (
     "runtimes",
     "peers",
     "precision",
+    "swap",
+    "storm",
+    "telemetry",
+    "encoder_share",
 )
 
 
@@ -43,6 +47,9 @@ class Scenario:
     server_cores: str = "0"
     generator_core: int | None = 1
     io_threads: int = 1
+    model: str = "delay"
+    swaps: int = 0
+    cancel_share: float = 0.0
 
 
 def read(path: Path) -> Scenario:

@@ -9,6 +9,8 @@ from typing import Any
 from bench import models, workload
 from bench.load import LoadSpec
 from bench.scenario import Scenario
+from bench.servers import Contender
+from gateway.cli.status import fetch
 
 Say = Callable[[str], None]
 MESSAGES = 256
@@ -44,6 +46,19 @@ def load_spec(s: Scenario, requests: Path | None, **more: Any) -> LoadSpec:
     """The scenario's load, open or closed as `more` says."""
     told = {"duration_s": s.duration_s, "connections": s.connections, "rows": s.rows}
     return LoadSpec(requests=requests, cpu=s.generator_core, **(told | more))
+
+
+def model_status(server: Contender, name: str) -> dict[str, Any]:
+    """What the server tells of a model: the version that answers."""
+    told = fetch(f"127.0.0.1:{server.http_port}")["models"]
+    found: dict[str, Any] = next(m for m in told if m["name"] == name)
+    return found
+
+
+def late_by_server(server: Contender) -> int:
+    """Answers that the server itself found to be late, since it started."""
+    told = fetch(f"127.0.0.1:{server.http_port}")["models"]
+    return sum(int(m["requests"]["late"]) for m in told if "requests" in m)
 
 
 def ok_per_s(report: dict[str, Any]) -> float:

@@ -90,9 +90,19 @@ impl Connection {
             && !self.streams.exhausted()
     }
 
-    /// Opens a stream for a request; ask `has_room` before.
-    pub fn start(&mut self, ticket: Ticket) {
+    /// Opens a stream for a request and returns its identifier; ask `has_room` before.
+    pub fn start(&mut self, ticket: Ticket) -> u32 {
+        let id = self.streams.next_id();
         self.outbound.start(&mut self.streams, ticket);
+        id
+    }
+
+    /// Resets a stream, if it is still open.
+    pub fn cancel(&mut self, id: u32, done: &mut Vec<Finished>) {
+        if let Some(stream) = self.streams.remove(id) {
+            frames::put_rst_stream(self.outbound.frames(), id, frames::code::CANCEL);
+            done.push(failed(stream, Failure::Cancelled));
+        }
     }
 
     pub fn to_write(&self) -> &[u8] {

@@ -175,7 +175,9 @@ fn an_answer_without_grpc_status_has_its_http_status() {
 #[test]
 fn a_reset_fails_its_stream_only_and_a_goaway_those_after_its_last_stream() {
     let mut connection = greeted(b"", &[]);
-    (0..3).for_each(|_| connection.start(ticket(0)));
+    for _ in 0..3 {
+        connection.start(ticket(0));
+    }
     let reset = frame(kind::RST_STREAM, 0, 1, &code::CANCEL.to_be_bytes());
     let done = feed(&mut connection, &reset).unwrap();
     assert_eq!(

@@ -15,6 +15,13 @@ use crate::outcome::{Finished, Ticket};
 /// Pause after a lost connection before it is made again.
 const RETRY_AFTER_NS: u64 = 100_000_000;
 
+/// Where a request is on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub connection: usize,
+    pub stream: u32,
+}
+
 enum Slot {
     Up(Box<Link>),
     /// Lost; made again at this time, if at all.
@@ -119,21 +126,33 @@ impl Links {
         self.up().any(Link::has_room)
     }
 
-    /// Starts a request on the next connection with room; false if there is none.
-    pub fn start(&mut self, ticket: Ticket) -> bool {
+    /// Resets a request, if it still waits for its answer.
+    pub fn cancel(&mut self, place: Place, done: &mut Vec<Finished>) {
+        if let Some(Slot::Up(link)) = self.slots.get_mut(place.connection) {
+            let before = done.len();
+            link.connection.cancel(place.stream, done);
+            self.in_flight -= done.len() - before;
+        }
+    }
+
+    /// Starts a request on the next connection with room, and says where; `None` if there is none.
+    pub fn start(&mut self, ticket: Ticket) -> Option<Place> {
         let count = self.slots.len();
         for step in 0..count {
             let index = (self.turn + step) % count;
             if let Slot::Up(link) = &mut self.slots[index]
                 && link.has_room()
             {
-                link.connection.start(ticket);
+                let stream = link.connection.start(ticket);
                 self.turn = (index + 1) % count;
                 self.in_flight += 1;
-                return true;
+                return Some(Place {
+                    connection: index,
+                    stream,
+                });
             }
         }
-        false
+        None
     }
 
     /// Writes what every connection has to write.

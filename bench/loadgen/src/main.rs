@@ -16,6 +16,7 @@ mod report;
 mod response_head;
 mod run;
 mod schedule;
+mod storm;
 mod streams;
 mod tally;
 

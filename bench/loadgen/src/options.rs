@@ -131,6 +131,17 @@ pub struct Options {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub label: String,
 
+    /// End this share of the requests before they are answered: a cancel storm.
+    ///
+    /// Each such request is reset at a random moment within --cancel-within-us of its send, unless
+    /// its answer comes first; it then counts as failed, by "cancelled by this generator".
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub cancel_share: f64,
+
+    /// The longest that a request to be cancelled is left alone, in µs.
+    #[arg(long, value_name = "U", default_value = "2000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub cancel_within_us: u64,
+
     /// Connect again when a connection has ended; its requests have failed all the same.
     #[arg(long)]
     pub reconnect: bool,
@@ -178,6 +189,15 @@ fn not_negative(text: &str) -> Result<f64, String> {
     }
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let number = number(text)?;
+    if (0.0..=1.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("it must be between 0 and 1".to_owned())
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number of at least 1 is expected".to_owned()),
@@ -208,6 +228,7 @@ mod tests {
             "--rate nan",
             "--in-flight 0",
             "--rate 1 --warmup-s -1",
+            "--rate 1 --cancel-share 1.5",
         ] {
             assert!(parse(&format!("--target a:1 {wrong}")).is_err(), "{wrong}");
         }

@@ -81,6 +81,8 @@ pub enum Failure {
     Closed(Rc<str>),
     /// A response without any status.
     NoStatus,
+    /// Reset by us, before its answer came.
+    Cancelled,
 }
 
 impl fmt::Display for Failure {
@@ -90,6 +92,7 @@ impl fmt::Display for Failure {
             Self::GoAway(code) => write!(f, "goaway:{}", code_name(*code)),
             Self::Closed(reason) => f.write_str(reason),
             Self::NoStatus => f.write_str("response without a status"),
+            Self::Cancelled => f.write_str("cancelled by this generator"),
         }
     }
 }

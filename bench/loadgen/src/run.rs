@@ -18,6 +18,7 @@ use crate::options::Options;
 use crate::outcome::{Finished, Ticket};
 use crate::report::Report;
 use crate::schedule::{Extent, Next, Pace, Schedule};
+use crate::storm::Storm;
 use crate::tally::{CountedTime, Tally};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -57,6 +58,7 @@ struct Run {
     started: Vec<Ticket>,
     /// Finished by the last read; reused.
     done: Vec<Finished>,
+    storm: Storm,
 }
 
 /// Runs the load and returns its report.
@@ -109,6 +111,7 @@ pub fn run(options: &Options) -> Result<Report, LoadError> {
         last_send_ns: start_ns,
         started: Vec::new(),
         done: Vec::new(),
+        storm: Storm::new(options.cancel_share, options.cancel_within_us, options.seed),
     };
     run.turns(&mut poll).map_err(LoadError::Failed)?;
     run.finish(responses_file).map_err(LoadError::Failed)
@@ -241,7 +244,9 @@ impl Run {
                 counted,
                 capture,
             };
-            self.links.start(ticket);
+            if let Some(place) = self.links.start(ticket) {
+                self.storm.started(place, now_ns);
+            }
             self.started.push(ticket);
         }
         let write_ns = if self.started.is_empty() {
@@ -252,6 +257,9 @@ impl Run {
         for ticket in self.started.drain(..) {
             self.last_send_ns = write_ns;
             self.tally.sent(ticket, write_ns)?;
+        }
+        while let Some(place) = self.storm.due(now_ns) {
+            self.links.cancel(place, &mut self.done);
         }
         self.links.flush(write_ns, &mut self.done);
         account(
@@ -278,6 +286,12 @@ impl Run {
         let mut until_ns = now_ns + NAP_NS;
         if let Some(retry_ns) = self.links.next_retry_ns() {
             until_ns = until_ns.min(retry_ns);
+        }
+        if let Some(cancel_ns) = self.storm.next_ns() {
+            if cancel_ns <= now_ns {
+                return Duration::ZERO;
+            }
+            until_ns = until_ns.min(cancel_ns);
         }
         if let Some(stop_ns) = self.stop_at_ns.filter(|stop| *stop > now_ns) {
             until_ns = until_ns.min(stop_ns);

@@ -151,6 +151,14 @@ fn bare(py: Python<'_>, path: PathBuf, rows: usize, seconds: f64) -> PyResult<St
         .map_err(refused)
 }
 
+/// Tokenises and runs groups of texts in this process; rows a second as JSON. `groups` is JSON.
+#[pyfunction]
+fn bare_texts(py: Python<'_>, path: PathBuf, groups: String, seconds: f64) -> PyResult<String> {
+    py.detach(|| crate::bare::measure_texts(&path, &groups, seconds))
+        .map(|v| v.to_string())
+        .map_err(refused)
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -162,5 +170,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(contract_of_graph, module)?)?;
     module.add_function(wrap_pyfunction!(seal, module)?)?;
     module.add_function(wrap_pyfunction!(bare, module)?)?;
+    module.add_function(wrap_pyfunction!(bare_texts, module)?)?;
     Ok(())
 }

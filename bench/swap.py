@@ -1,0 +1,230 @@
+"""Hot swap under load: latency while versions are loaded and swapped, against steady."""
+
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from bench import models, servers, workload
+from bench.load import LoadSpec, run
+from bench.results import Bar, Figure, Result
+from bench.scenario import Scenario
+from bench.servers import Contender
+from bench.setting import Say, conditions_of, load_spec, ok_per_s
+from gateway.packing import pack_graph
+from gateway.wire import open_inference_pb2 as pb
+from gateway.wire import open_inference_pb2_grpc as stubs
+
+NAME = "tabular"
+# Between two swaps of a window.
+PAUSE_S = 0.02
+SAMPLE = np.dtype([("at_ns", "<u8"), ("latency_us", "<u4"), ("status", "u1")])
+
+
+def pack_marked(repository: Path, version: int) -> str:
+    """The 32-feature network with a second output that is the version's number; its digest."""
+    model = models.perceptron()
+    weights = [
+        numpy_helper.from_array(np.zeros((models.FEATURES, 1), np.float32), "none"),
+        numpy_helper.from_array(np.full(1, version, np.float32), "number"),
+    ]
+    model.graph.initializer.extend(weights)
+    model.graph.node.append(helper.make_node("Gemm", ["features", "none", "number"], ["mark"]))
+    model.graph.output.append(
+        helper.make_tensor_value_info("mark", TensorProto.FLOAT, ["batch", 1])
+    )
+    onnx.checker.check_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder, "model.onnx")
+        graph.write_bytes(model.SerializeToString())
+        packed = pack_graph(graph, NAME, repository)
+    if packed.version != version:
+        raise ValueError(f"version {version} was packed as {packed.version}")
+    return packed.digest
+
+
+@dataclass
+class Swaps:
+    """Goes from version to version, one after the other."""
+
+    server: Contender
+    current: int = 1
+    took_ms: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}")
+        self._stub = stubs.GRPCInferenceServiceStub(self._channel)
+
+    def to(self, version: int) -> float:
+        """Load a version and wait until it is live; ms that it took."""
+        asked = pb.RepositoryModelLoadRequest(model_name=NAME)
+        asked.parameters["version"].int64_param = version
+        begun = time.monotonic()
+        self._stub.RepositoryModelLoad(asked, timeout=60)
+        self.current = version
+        return 1e3 * (time.monotonic() - begun)
+
+    def next(self) -> None:
+        """The next version; what it took and what memory is in use then are kept."""
+        self.took_ms.append(self.to(self.current + 1))
+        self.memory_mb.append(self.server.resident_mb())
+
+    def during(self, spec: LoadSpec, count: int) -> dict[str, Any]:
+        """One window of load in which `count` swaps happen, evenly."""
+        reports: list[dict[str, Any]] = []
+        load = threading.Thread(target=lambda: reports.append(run(spec, self.server.port)))
+        load.start()
+        time.sleep(spec.warmup_s + 0.1)
+        gap = (spec.duration_s - 0.4) / count
+        begun = time.monotonic()
+        for turn in range(count):
+            self.next()
+            time.sleep(max(PAUSE_S, begun + (turn + 1) * gap - time.monotonic()))
+        load.join()
+        return reports[0]
+
+
+def _latencies(samples: Path) -> NDArray[np.uint32]:
+    """µs of every good answer of a window, uint32 [n]."""
+    read = np.fromfile(samples, SAMPLE)
+    latencies: NDArray[np.uint32] = read["latency_us"][read["status"] == 0]
+    return latencies
+
+
+def _p999(latencies: list[NDArray[np.uint32]]) -> float:
+    return float(np.quantile(np.concatenate(latencies), 0.999))
+
+
+def _mixed(responses: Path, digests: dict[str, str]) -> tuple[int, int]:
+    """Answers looked at, and those that are not wholly of the version that they name."""
+    seen = wrong = 0
+    for answer in workload.read_answers(responses):
+        if answer.status != workload.OK:
+            continue
+        seen += 1
+        told = pb.ModelInferResponse.FromString(answer.message)
+        marks = np.frombuffer(told.raw_output_contents[1], np.float32)
+        digest = told.parameters["sluicegate_digest"].string_param
+        right = digests.get(told.model_version) == digest
+        wrong += not (right and (marks == float(told.model_version)).all())
+    return seen, wrong
+
+
+def swap(s: Scenario, say: Say) -> Result:
+    """`swaps` versions loaded one after the other at `load_fraction` of capacity.
+
+    Windows alternate: steady, then with a tenth or so of the swaps in it. The figure is the p99.9
+    of all answers in swapping windows against that of all steady ones. In one more window every
+    answer is kept and checked: digest, version and the version's own mark must agree. With
+    `load_fraction` 0 there is no load: only memory is looked at.
+    """
+    with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
+        root = Path(folder)
+        repository = root / "models"
+        checked = 5
+        digests = {}
+        for version in range(1, s.swaps + checked + 2):
+            if version % 50 == 1:
+                say(f"{s.name}: packing version {version} of {s.swaps + checked + 1}")
+            digests[str(version)] = pack_marked(repository, version)
+        requests = root / "requests.bin"
+        workload.write_requests(requests, workload.encode_rows(NAME, models.rows(256)))
+        flags = ("--io-threads", str(s.io_threads))
+        with servers.sluicegate(repository, s.server_cores, flags=flags) as server:
+            # It began with the newest; from the first on, each has its turn.
+            Swaps(server).to(1)
+            if s.load_fraction == 0:
+                return _memory(s, say, server)
+            return _under_load(s, say, server, root, requests, digests, checked)
+
+
+def _under_load(
+    s: Scenario,
+    say: Say,
+    server: Contender,
+    root: Path,
+    requests: Path,
+    digests: dict[str, str],
+    checked: int,
+) -> Result:
+    say(f"{s.name}: capacity")
+    capacity = ok_per_s(run(load_spec(s, requests, in_flight=64), server.port))
+    rate = s.load_fraction * capacity
+    swaps = Swaps(server)
+    steady: list[NDArray[np.uint32]] = []
+    swapping: list[NDArray[np.uint32]] = []
+    runs: list[dict[str, Any]] = []
+    done = 0
+    for turn in range(s.repeats):
+        count = (s.swaps - done) // (s.repeats - turn)
+        done += count
+        for name, kept in (("steady", steady), ("swapping", swapping)):
+            say(f"{s.name}: {name}, window {turn + 1} of {s.repeats}")
+            samples = root / "samples.bin"
+            spec = load_spec(s, requests, rate=rate, seed=turn + 1, samples=samples)
+            report = run(spec, server.port) if name == "steady" else swaps.during(spec, count)
+            kept.append(_latencies(samples))
+            runs.append({"window": name, "turn": turn, "swaps": count, **report})
+    say(f"{s.name}: every answer of one more window is checked")
+    many = root / "many.bin"
+    workload.write_requests(many, workload.encode_rows(NAME, models.rows(60_000)))
+    responses = root / "responses.bin"
+    spec = load_spec(s, many, rate=min(rate, 60_000 / s.duration_s), responses=responses)
+    runs.append({"window": "checked", "swaps": checked, **swaps.during(spec, checked)})
+    seen, wrong = _mixed(responses, digests)
+    errors = sum(r["sent"] - r["ok"] for r in runs)
+    pairs = tuple(_p999([b]) / _p999([a]) for a, b in zip(steady, swapping, strict=True))
+    ratio = _p999(swapping) / _p999(steady)
+    slope = _slope(swaps.memory_mb)
+    figures = (
+        Figure("p99.9 while swapping against steady, pooled", "times", (ratio,), s.target, False),
+        Figure("… window by window", "times", pairs),
+        Figure("calls that were not answered well", "", (errors,), 0, at_least=False),
+        Figure("answers that mix versions", "", (wrong,), 0, at_least=False),
+        Figure("answers checked for that", "", (seen,)),
+        Figure("answers in swapping windows", "", (sum(map(len, swapping)),), 20_000),
+        Figure("p99.9 steady", "µs", tuple(_p999([a]) for a in steady)),
+        Figure("p99.9 swapping", "µs", tuple(_p999([b]) for b in swapping)),
+        Figure("one swap, load to live", "ms", tuple(swaps.took_ms)),
+        Figure("memory a swap, after the 20th", "MB", (slope,), 0.1, at_least=False),
+    )
+    bars = (
+        Bar("steady, p99.9", _p999(steady)),
+        Bar("swapping, p99.9", _p999(swapping)),
+        Bar("steady, p99", float(np.quantile(np.concatenate(steady), 0.99))),
+        Bar("swapping, p99", float(np.quantile(np.concatenate(swapping), 0.99))),
+    )
+    told = conditions_of(s, rate=rate, capacity_per_s=capacity, swaps=s.swaps, arrivals="Poisson")
+    return Result(s.name, s.title, told, figures, bars, "µs", tuple(runs))
+
+
+def _memory(s: Scenario, say: Say, server: Contender) -> Result:
+    swaps = Swaps(server)
+    for turn in range(s.swaps):
+        if turn % 50 == 0:
+            say(f"{s.name}: swap {turn + 1} of {s.swaps}, {server.resident_mb():.1f} MB")
+        swaps.next()
+    figures = (
+        Figure("memory a swap, after the 20th", "MB", (_slope(swaps.memory_mb),), s.target, False),
+        Figure("memory after the 20th", "MB", (swaps.memory_mb[19],)),
+        Figure("memory after the last", "MB", (swaps.memory_mb[-1],)),
+        Figure("one swap, load to live", "ms", tuple(swaps.took_ms)),
+    )
+    return Result(s.name, s.title, {"swaps": s.swaps, "load": 0}, figures)
+
+
+def _slope(memory_mb: list[float]) -> float:
+    """MB a swap after the 20th: the slope of the line of least squares."""
+    rest = np.array(memory_mb[20:])
+    if len(rest) < 2:
+        return 0.0
+    return float(np.polyfit(np.arange(len(rest)), rest, 1)[0])
