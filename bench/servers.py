@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,14 +55,39 @@ def free_port(count: int = 1) -> int:
             return port
 
 
+@dataclass(frozen=True)
+class _Started:
+    """A process and the file that it writes its standard error to."""
+
+    process: subprocess.Popen[str]
+    errors: IO[str]
+
+    def first_line(self, name: str) -> str:
+        """What it says first; its errors if it says nothing."""
+        stdout: IO[str] | None = self.process.stdout
+        line = stdout.readline() if stdout else ""
+        if not line:
+            self.process.wait(timeout=10)
+            self.errors.seek(0)
+            raise ServerError(f"{name} did not start: {self.errors.read().strip()[-500:]}")
+        return line
+
+
 @contextmanager
-def _process(command: list[str], cores: str | None) -> Iterator[subprocess.Popen[str]]:
+def _process(
+    command: list[str], cores: str | None, errors: Path | None = None
+) -> Iterator[_Started]:
+    """Runs a command until the block ends. Its errors go to a file: nobody would read a pipe."""
     pinned = ["taskset", "-c", cores] if cores else []
-    with subprocess.Popen(
-        pinned + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    where = errors.open("w") if errors else tempfile.TemporaryFile("w+")  # noqa: SIM115
+    with (
+        where,
+        subprocess.Popen(
+            pinned + command, stdout=subprocess.PIPE, stderr=where, text=True
+        ) as process,
+    ):
         try:
-            yield process
+            yield _Started(process, where)
         finally:
             process.terminate()
             try:
@@ -70,20 +96,18 @@ def _process(command: list[str], cores: str | None) -> Iterator[subprocess.Popen
                 process.kill()
 
 
-def _first_line(process: subprocess.Popen[str], name: str) -> str:
-    stdout: IO[str] | None = process.stdout
-    line = stdout.readline() if stdout else ""
-    if not line:
-        said = process.stderr.read() if process.stderr else ""
-        raise ServerError(f"{name} did not start: {said.strip()[-500:]}")
-    return line
-
-
 @contextmanager
 def sluicegate(
-    repository: Path, cores: str | None = None, config: str = "", flags: tuple[str, ...] = ()
+    repository: Path,
+    cores: str | None = None,
+    config: str = "",
+    flags: tuple[str, ...] = (),
+    log: Path | None = None,
 ) -> Iterator[Contender]:
-    """The gateway, by its own command, on free ports. `config` is the text of a sluicegate.toml."""
+    """The gateway, by its own command, on free ports.
+
+    `config` is the text of a sluicegate.toml; `log` gets what it says on standard error.
+    """
     command = [str(Path(sys.executable).with_name("sluicegate")), "serve", "--json"]
     command += ["--models", str(repository), "--allow-unsigned"]
     command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *flags]
@@ -92,8 +116,8 @@ def sluicegate(
         path.write_text(config)
         command += ["--config", str(path)]
     started = time.monotonic()
-    with _process(command, cores) as process:
-        told = json.loads(_first_line(process, "sluicegate"))
+    with _process(command, cores, log) as running:
+        told = json.loads(running.first_line("sluicegate"))
         if "error" in told:
             raise ServerError(f"sluicegate did not start: {told['error']}")
         ready_s = time.monotonic() - started
@@ -108,9 +132,10 @@ def grpcio(graph: Path, flavour: str, cores: str | None = None) -> Iterator[Cont
     command = [sys.executable, "-m", "bench.peers.grpcio_onnx", "--flavour", flavour]
     command += ["--graph", str(graph), "--port", str(port)]
     started = time.monotonic()
-    with _process(command, cores) as process:
-        _first_line(process, f"grpcio {flavour}")
-        yield Contender(f"grpcio-{flavour}", port, process.pid, time.monotonic() - started)
+    with _process(command, cores) as running:
+        running.first_line(f"grpcio {flavour}")
+        pid = running.process.pid
+        yield Contender(f"grpcio-{flavour}", port, pid, time.monotonic() - started)
 
 
 def wait_for_port(port: int, alive: Callable[[], bool]) -> None:
@@ -169,7 +194,8 @@ def nghttpd(folder: Path, cores: str | None = None) -> Iterator[Contender]:
     command = ["nghttpd", "--no-tls", "-d", str(folder), "--trailer=grpc-status: 0", str(port)]
     started = time.monotonic()
     try:
-        with _process(command, cores) as process:
+        with _process(command, cores) as running:
+            process = running.process
             wait_for_port(port, lambda: process.poll() is None)
             yield Contender("nghttpd", port, process.pid, time.monotonic() - started)
     except FileNotFoundError as error:

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench import models
 from bench.servers import Contender, free_port
@@ -104,6 +105,39 @@ def test_sigterm_lets_calls_in_flight_end_and_refuses_new_connections(
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         late = Client(channel, stubs.GRPCInferenceServiceStub(channel))
         assert late.refusal(request("slow", models.rows(1)), timeout=5)[0] == CODE.UNAVAILABLE
+
+
+def test_a_lame_duck_serves_and_says_that_it_will_not(tmp_path: Path, serve: Serve) -> None:
+    models.pack_identity(tmp_path, "echo")
+    server = serve(tmp_path, config="lame_duck_seconds = 60\n")
+    client = connect(server)
+    health = health_pb2_grpc.HealthStub(client.channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    os.kill(server.pid, signal.SIGTERM)
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert not client.stub.ServerReady(pb.ServerReadyRequest(), timeout=5).ready
+    # New connections too: balancers take their time.
+    assert connect(server).infer(request("echo", models.rows(1))).shape == (1, 32)
+    os.kill(server.pid, signal.SIGTERM)
+    assert eventually(lambda: not Path(f"/proc/{server.pid}").exists() or _is_zombie(server.pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_compat_triton_speaks_as_tritons_tools_expect(tmp_path: Path, serve: Serve) -> None:
+    models.pack_delay(tmp_path, "slow", 0, 20_000)
+    client = connect(serve(tmp_path, config='compat = "triton"\n'))
+    assert client.stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=5).name == "triton"
+    calls = [
+        client.stub.ModelInfer.future(request("slow", models.rows(1)), timeout=0.3)
+        for _ in range(40)
+    ]
+    codes = {call.code() for call in calls}
+    assert CODE.UNAVAILABLE in codes
+    assert CODE.RESOURCE_EXHAUSTED not in codes
 
 
 def test_settings_of_a_model_are_used(tmp_path: Path, serve: Serve) -> None:

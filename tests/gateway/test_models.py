@@ -13,8 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench import models
 from gateway import _native
-from gateway.packing import Decision, PackError, pack_contract, pack_graph
-from tests.calls import connect, model_status, request, sluicegate
+from gateway.packing import Decision, PackError, Wishes, pack_contract, pack_graph
+from gateway.wire import open_inference_pb2 as pb
+from tests.calls import connect, floats, model_status, request, sluicegate
 from tests.conftest import Serve
 
 Batch = list[int | str]
@@ -227,3 +228,81 @@ def test_the_bare_model_needs_no_onnxruntime_package_in_the_process(tmp_path: Pa
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_an_unbatched_model_takes_its_very_shape_and_one_request_at_a_time(
+    tmp_path: Path, serve: Serve
+) -> None:
+    graph = _relu(tmp_path / "g.onnx", [2, 3], [2, 3])
+    repository = tmp_path / "r"
+    with pytest.raises(PackError, match="or pack the model as unbatched"):
+        pack_graph(graph, "m", repository)
+    pack_graph(graph, "m", repository, wishes=Wishes(unbatched=True))
+    server = serve(repository)
+    client = connect(server)
+    x = np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
+    calls = [client.stub.ModelInfer.future(request("m", k * x), timeout=10) for k in range(20)]
+    for k, call in enumerate(calls):
+        np.testing.assert_array_equal(floats(call.result()), np.maximum(k * x, 0))
+    config = client.stub.ModelConfig(pb.ModelConfigRequest(name="m"), timeout=5).config
+    assert (config.max_batch_size, list(config.input[0].dims)) == (0, [2, 3])
+    assert "takes no batch" in client.refusal(request("m", x[None]))[1]
+
+
+def test_a_graph_with_a_batch_is_not_packed_as_one_without(tmp_path: Path) -> None:
+    graph = _relu(tmp_path / "g.onnx", ["n", 3], ["n", 3])
+    with pytest.raises(PackError, match="pack the model as batched"):
+        pack_graph(graph, "m", tmp_path / "r", wishes=Wishes(unbatched=True))
+
+
+def test_a_contract_that_refuses_nan_does(tmp_path: Path, serve: Serve) -> None:
+    graph = _relu(tmp_path / "g.onnx", ["n", 3], ["n", 3])
+    pack_graph(graph, "m", tmp_path / "r", wishes=Wishes(non_finite="refuse"))
+    client = connect(serve(tmp_path / "r"))
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(client.infer(request("m", x)), x)
+    for bad in (np.nan, np.inf, -np.inf):
+        x[1, 2] = bad
+        code, told = client.refusal(request("m", x))
+        assert (code.name, "holds a NaN or an infinity" in told) == ("INVALID_ARGUMENT", True)
+
+
+def test_classes_come_with_their_labels(tmp_path: Path, serve: Serve) -> None:
+    graph = _relu(tmp_path / "g.onnx", ["n", 3], ["n", 3])
+    pack_graph(graph, "m", tmp_path / "r", wishes=Wishes(labels={"score": ["no", "may", "yes"]}))
+    client = connect(serve(tmp_path / "r"))
+    asked = request("m", np.array([[0.25, 3, 2], [1, 0, 0.5]], np.float32))
+    asked.outputs.add(name="score").parameters["classification"].int64_param = 2
+    answer = client.stub.ModelInfer(asked, timeout=5)
+    (output,) = answer.outputs
+    assert (output.datatype, list(output.shape)) == ("BYTES", [2, 2])
+    raw, texts = answer.raw_output_contents[0], []
+    while raw:
+        size = int.from_bytes(raw[:4], "little")
+        texts.append(raw[4 : 4 + size].decode())
+        raw = raw[4 + size :]
+    assert texts == ["3.000000:1:may", "2.000000:2:yes", "1.000000:0:no", "0.500000:2:yes"]
+
+
+def test_a_fallback_must_fit_the_outputs(tmp_path: Path) -> None:
+    graph = _relu(tmp_path / "g.onnx", ["n", 3], ["n", 3])
+    for fallback, sentence in (
+        ({"score": [1.0]}, "1 values for 'score', a row has 3"),
+        ({}, "lacks output 'score'"),
+        ({"score": [0.0] * 3, "other": [1.0]}, "'other', which does not exist"),
+    ):
+        with pytest.raises(PackError, match=sentence):
+            pack_graph(graph, "m", tmp_path / "r", wishes=Wishes(fallback=fallback))
+
+
+def test_wishes_can_be_said_on_the_command_line(tmp_path: Path) -> None:
+    graph = _relu(tmp_path / "g.onnx", ["n", 3], ["n", 3])
+    told = sluicegate(
+        *("pack", str(graph), "--name", "m", "--out", str(tmp_path / "r")),
+        *("--fallback", "score=0,0,1", "--refuse-nan", "--json"),
+    )
+    contract = Path(json.loads(told.stdout)["path"], "contract.toml").read_text()
+    assert 'non_finite = "refuse"' in contract
+    assert "[0.0, 0.0, 1.0]" in contract
+    wrong = sluicegate("pack", str(graph), "--name", "m", "--out", "r", "--fallback", "score")
+    assert (wrong.returncode, "--fallback takes OUTPUT=VALUE" in wrong.stderr) == (2, True)
