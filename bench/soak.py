@@ -43,7 +43,7 @@ class Faults:
 
     server: Contender
     requests: Path
-    random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
+    dice: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
     done: dict[str, int] = field(default_factory=dict)
     held: list[socket.socket] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Faults:
             self.cancelled,
             self.slow_reader,
         )
-        kind = self.random.choice(kinds)
+        kind = self.dice.choice(kinds)
         kind()
         self.done[kind.__name__] = self.done.get(kind.__name__, 0) + 1
 
@@ -78,7 +78,7 @@ class Faults:
     def half_open(self) -> None:
         """A connection that says half a hello and stays."""
         s = self._connect()
-        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[: self.random.randint(1, 24)])
+        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[: self.dice.randint(1, 24)])
         self.held.append(s)
         while len(self.held) > 50:
             self.held.pop(0).close()
@@ -87,7 +87,7 @@ class Faults:
         """What is no HTTP/2."""
         with self._connect() as s:
             try:
-                s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.random.randbytes(20_000))
+                s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.dice.randbytes(20_000))
                 s.recv(65536)
             except OSError:
                 return  # closed by the server, which is its right

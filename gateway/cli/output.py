@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -17,13 +18,14 @@ def emit(value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something."""
-    typer.echo(text, err=True)
+    """Tell a person something. Standard error that cannot be written stops nothing."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def fail(text: str, code: int, as_json: bool) -> NoReturn:
     """End the command with a sentence and an exit code."""
     if as_json:
         emit({"error": text, "exit_code": code})
-    typer.echo(typer.style("error: ", fg="red", bold=True) + text, err=True)
+    say(typer.style("error: ", fg="red", bold=True) + text)
     raise typer.Exit(code)

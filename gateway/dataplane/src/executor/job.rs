@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::ModelId;
@@ -51,6 +52,9 @@ pub struct Job {
     /// The port that takes the answer home.
     pub port: usize,
 }
+
+/// The parts of one request; nearly always one.
+pub type Parts = SmallVec<[Job; 1]>;
 
 /// A batch's results, shared by the requests in it.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use smallvec::smallvec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{MICROS, MILLIS, SECONDS, Ticks, now};
@@ -26,7 +27,7 @@ use crate::sched::codel::Codel;
 use crate::sched::cost::{CostLine, CostTable};
 use crate::sched::queue::{Ticket, Waiting};
 use crate::tensor::Bucket;
-pub use job::{BatchOutputs, Inputs, Job, Reply, Tokens};
+pub use job::{BatchOutputs, Inputs, Job, Parts, Reply, Tokens};
 pub use port::Port;
 pub use state::Settings;
 use state::{Batch, LaneState, Next, Slot, State};
@@ -203,7 +204,7 @@ impl Executor {
         let now = now();
         let mut jobs = jobs.into_iter().peekable();
         while let Some(first) = jobs.next() {
-            let mut parts = vec![first];
+            let mut parts: Parts = smallvec![first];
             while let Some(part) = jobs.next_if(|job| job.follows) {
                 parts.push(part);
             }

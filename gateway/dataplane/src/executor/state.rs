@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::room::{Newcomer, make_room};
-use super::{Job, ModelId, NewModel, Reply};
+use super::{Job, ModelId, NewModel, Parts, Reply};
 use crate::clock::Ticks;
 use crate::engine::Lane;
 use crate::metrics::ModelMetrics;
@@ -181,10 +181,10 @@ impl State {
     /// it delays nobody.
     pub fn admit(
         &mut self,
-        parts: Vec<Job>,
+        parts: Parts,
         now: Ticks,
         replies: &mut Vec<(Job, Reply)>,
-    ) -> Result<(), (Vec<Job>, Refusal)> {
+    ) -> Result<(), (Parts, Refusal)> {
         let Some(first) = parts.first() else {
             return Ok(());
         };

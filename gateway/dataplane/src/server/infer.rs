@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::call::{Answer, Call};
@@ -15,7 +16,7 @@ use super::parts::{Place, TakenRows, join, parts_of};
 use super::table::Model;
 use super::{Peer, Server};
 use crate::clock::{MILLIS, Ticks, now};
-use crate::executor::{BatchOutputs, Executor, Job, ModelId, Reply, Tokens};
+use crate::executor::{BatchOutputs, Executor, Job, ModelId, Parts, Reply, Tokens};
 use crate::record::{Outcome, Record};
 use crate::sched::admission::{GaveWay, Refusal};
 use crate::sched::queue::{Priority, Ticket};
@@ -307,14 +308,14 @@ async fn compute(
     let mut queued = Queued {
         executor,
         model: model.id,
-        tickets: Vec::new(),
+        tickets: SmallVec::new(),
     };
-    let (mut places, mut answers, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut waiting: SmallVec<[(Place, oneshot::Receiver<Reply>); 1]> = SmallVec::new();
+    let mut jobs = Parts::new();
     for (index, part) in parts_of(rows, model).into_iter().enumerate() {
         let (reply, answer) = oneshot::channel();
         let ticket = ticket();
         queued.tickets.push(ticket);
-        answers.push(answer);
         jobs.push(Job {
             model: model.id,
             rows: part.rows,
@@ -328,11 +329,11 @@ async fn compute(
             reply,
             port: asked.port,
         });
-        places.push(part.place);
+        waiting.push((part.place, answer));
     }
     server.ports[asked.port].send(jobs);
-    let mut parts = Vec::with_capacity(places.len());
-    for (place, answer) in places.into_iter().zip(answers) {
+    let mut parts = SmallVec::new();
+    for (place, answer) in waiting {
         let Some(reply) = or_gone(answer, gone).await else {
             let was_queued = queued.leave();
             // Callers end a call at its deadline by themselves: that is our fault, not their will.
@@ -392,7 +393,7 @@ async fn or_gone<T>(mut receiver: oneshot::Receiver<T>, gone: &mut impl Gone) ->
 struct Queued<'a> {
     executor: &'a Executor,
     model: ModelId,
-    tickets: Vec<Ticket>,
+    tickets: SmallVec<[Ticket; 1]>,
 }
 
 impl Queued<'_> {
@@ -414,7 +415,7 @@ impl Drop for Queued<'_> {
 
 /// All parts of a request, computed.
 struct Done {
-    parts: Vec<(Place, Arc<BatchOutputs>, usize)>,
+    parts: SmallVec<[(Place, Arc<BatchOutputs>, usize); 1]>,
 }
 
 impl Done {
@@ -438,7 +439,7 @@ impl Done {
                 let size = spec.row_bytes();
                 &outputs.tensors[index][first_row * size..][..rows * size]
             };
-            let slices: Vec<&[u8]> = specs.iter().enumerate().map(slice).collect();
+            let slices: SmallVec<[&[u8]; 4]> = specs.iter().enumerate().map(slice).collect();
             return use_them(&slices);
         }
         let joined: Vec<Vec<u8>> = specs

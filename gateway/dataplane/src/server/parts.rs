@@ -2,6 +2,7 @@
 //! run as several and put together again.
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use super::table::Model;
 use crate::executor::{Inputs, Tokens};
@@ -42,28 +43,27 @@ pub struct Part {
 }
 
 /// A request as one part, or as several of at most the model's largest batch each.
-pub fn parts_of(rows: TakenRows, model: &Model) -> Vec<Part> {
+pub fn parts_of(rows: TakenRows, model: &Model) -> SmallVec<[Part; 1]> {
     match rows {
         TakenRows::Fixed(inputs) => {
-            let row_bytes: Vec<usize> = model
-                .contract
-                .inputs
-                .iter()
-                .map(|s| s.row_bytes())
-                .collect();
-            fixed(inputs, &row_bytes, model.max_batch)
+            let specs = &model.contract.inputs;
+            fixed(inputs, |i| specs[i].row_bytes(), model.max_batch)
         }
         TakenRows::Tokens(rows) => by_length(rows, &model.classes, model.max_batch),
     }
 }
 
-fn fixed(inputs: Vec<Bytes>, row_bytes: &[usize], max_batch: usize) -> Vec<Part> {
-    let rows = match (inputs.first(), row_bytes.first()) {
-        (Some(bytes), Some(&size)) if size > 0 => bytes.len() / size,
+fn fixed(
+    inputs: Vec<Bytes>,
+    row_bytes: impl Fn(usize) -> usize,
+    max_batch: usize,
+) -> SmallVec<[Part; 1]> {
+    let rows = match inputs.first().map(|bytes| (bytes.len(), row_bytes(0))) {
+        Some((bytes, size)) if size > 0 => bytes / size,
         _ => 1,
     };
     if rows <= max_batch {
-        return vec![Part {
+        return smallvec![Part {
             rows,
             inputs: Inputs::Rows(inputs),
             place: Place::Whole(rows),
@@ -71,8 +71,10 @@ fn fixed(inputs: Vec<Bytes>, row_bytes: &[usize], max_batch: usize) -> Vec<Part>
     }
     let part = |first: usize| {
         let rows = max_batch.min(rows - first);
-        let slices = inputs.iter().zip(row_bytes);
-        let slices = slices.map(|(b, size)| b.slice(first * size..(first + rows) * size));
+        let slices = inputs.iter().enumerate().map(|(i, bytes)| {
+            let size = row_bytes(i);
+            bytes.slice(first * size..(first + rows) * size)
+        });
         Part {
             rows,
             inputs: Inputs::Rows(slices.collect()),
@@ -82,11 +84,11 @@ fn fixed(inputs: Vec<Bytes>, row_bytes: &[usize], max_batch: usize) -> Vec<Part>
     (0..rows).step_by(max_batch).map(part).collect()
 }
 
-fn by_length(rows: Vec<Tokens>, classes: &[usize], max_batch: usize) -> Vec<Part> {
+fn by_length(rows: Vec<Tokens>, classes: &[usize], max_batch: usize) -> SmallVec<[Part; 1]> {
     let class = |tokens: &Tokens| classes.partition_point(|longest| *longest < tokens.len());
     let first = rows.first().map(class);
     if rows.len() <= max_batch && rows.iter().all(|r| Some(class(r)) == first) {
-        return vec![Part {
+        return smallvec![Part {
             rows: rows.len(),
             place: Place::Whole(rows.len()),
             inputs: Inputs::Tokens(rows),
@@ -153,7 +155,7 @@ mod tests {
         #[test]
         fn a_large_request_comes_back_in_its_own_order(rows in 1usize..100, max_batch in 1usize..40) {
             let bytes: Vec<u8> = (0..rows * 2).map(|n| n as u8).collect();
-            let parts = fixed(vec![bytes.clone().into()], &[2], max_batch);
+            let parts = fixed(vec![bytes.clone().into()], |_| 2, max_batch);
             prop_assert!(parts.iter().all(|p| p.rows <= max_batch && p.rows == p.place.rows()));
             let back = rejoined(&parts, |inputs, n| match inputs {
                 Inputs::Rows(inputs) => inputs[0][n * 2..][..2].to_vec(),
