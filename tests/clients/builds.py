@@ -83,11 +83,11 @@ EXAMPLES = {
 }
 
 
-def need(*tools: str) -> None:
+def need(*tools: str, why: str = "") -> None:
     """Skip the test unless these programs are here; nothing else is a reason to skip."""
     for tool in tools:
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+            pytest.skip(f"{tool} is not installed" + (f": {why}" if why else ""))
 
 
 def command(words: tuple[str, ...], folder: Path, **variables: str) -> str:

@@ -124,3 +124,15 @@ def test_who_has_no_token_is_refused(example: Example, tmp_path: Path, serve: Se
 def test_where_nobody_listens_is_told_as_unreachable(example: Example) -> None:
     code, line = example.ask("--target", f"127.0.0.1:{servers.free_port()}")
     assert (code, line.split(":")[0]) == (3, "unreachable"), line
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("gofmt", ("gofmt", "-d", "go")),
+        ("cargo", ("cargo", "fmt", "--check", "--manifest-path", "rust/Cargo.toml")),
+    ],
+)
+def test_it_is_formatted_as_its_language_does(tool: str, words: tuple[str, ...]) -> None:
+    builds.need(tool)
+    assert builds.command(words, builds.SOURCES) == ""

@@ -14,6 +14,8 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+// Generated.
+#[allow(clippy::all)]
 mod inference {
     tonic::include_proto!("inference");
 }
