@@ -7,7 +7,7 @@ CARGO  := cargo
 # Where cargo puts what it builds; a shared cache may be named from outside.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test lint bench build install-check stubs lock clean
+.PHONY: help demo test clients lint bench build install-check stubs lock clean
 .DEFAULT_GOAL := help
 # A pipe fails if any part of it does.
 SHELL := bash
@@ -16,11 +16,12 @@ SHELL := bash
 help:
 	@echo "make demo           fit three specialists on real data, serve, load and compare them"
 	@echo "make test           every test, Rust and Python"
+	@echo "make clients        build docs/clients in five languages and ask a server with each"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
 	@echo "make bench          every figure of the README (about 40 minutes; S=packed for one)"
 	@echo "make install-check  pip install . into a clean environment, and serve from there"
 	@echo "make stubs          generate the Python stubs from proto/"
-	@echo "make lock           resolve requirements/dev.txt and requirements/peers/*.txt anew"
+	@echo "make lock           resolve every requirements*.txt anew"
 
 # Locked dependencies, installed again when the lock changes.
 $(VENV)/.deps: requirements/dev.txt
@@ -43,6 +44,10 @@ demo: build
 test: build
 	$(CARGO) test --locked --workspace --quiet
 	$(RUN) pytest -q
+
+# Part of `make test` too; a language that is not installed is left out, and said so.
+clients: build
+	$(RUN) pytest -q tests/clients
 
 lint: $(VENV)/.deps
 	$(BIN)/ruff format --check --quiet .
@@ -69,6 +74,7 @@ PEERS := $(basename $(notdir $(wildcard requirements/peers/*.in)))
 
 lock: $(VENV)/.deps
 	$(COMPILE) pyproject.toml --extra dev --extra bench --extra telemetry -o requirements/dev.txt
+	$(COMPILE) docs/clients/python/requirements.in -o docs/clients/python/requirements.txt
 	for peer in $(PEERS); do \
 		$(COMPILE) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit 1; \
 	done

@@ -137,9 +137,25 @@ impl CostTable {
     }
 
     /// The median, in ns. A bucket that has never run is taken to cost what the next smaller one
-    /// does: batching is tried, and then known.
+    /// does: batching is tried, and then known. Once larger batches have not made rows cheaper, it
+    /// is taken to cost in proportion to its rows, and not tried.
     pub fn typical(&self, rows: usize) -> Ticks {
+        if self.unknown(rows).is_some() && !self.pays(rows) {
+            return self.in_proportion(rows, |b| b.typical);
+        }
         self.look_up(rows, |b| b.typical).0
+    }
+
+    /// Whether, of the measured batches smaller than `rows`, the largest has made rows cheaper
+    /// than the one before; also while there are not two.
+    fn pays(&self, rows: usize) -> bool {
+        let smaller = self.buckets[..=self.index(rows)].iter().rev();
+        let mut measured = smaller.filter(|b| !b.samples.is_empty());
+        let (Some(large), Some(small)) = (measured.next(), measured.next()) else {
+            return true;
+        };
+        let per_row = |b: &Bucket, other: &Bucket| u128::from(b.typical) * other.rows as u128;
+        per_row(large, small) * 100 <= per_row(small, large) * 97
     }
 
     /// The 99th percentile, in ns. A bucket that has never run is taken to cost in proportion to
@@ -279,6 +295,18 @@ mod tests {
             200,
             "a smaller bucket's cost grows with the rows"
         );
+    }
+
+    #[test]
+    fn an_unknown_size_is_tried_only_while_larger_batches_pay() {
+        let mut table = CostTable::new(32);
+        table.record(1, 100, 0);
+        assert_eq!(table.typical(2), 100, "one size says nothing of batching");
+        table.record(2, 120, 0);
+        assert_eq!(table.typical(3), 120);
+        table.record(3, 180, 0);
+        assert_eq!(table.typical(4), 240, "three rows cost as much each as two");
+        assert_eq!(table.typical(2), 120);
     }
 
     #[test]
