@@ -131,6 +131,12 @@ pub struct Options {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub label: String,
 
+    /// Give up a request that is due while every connection is at its limit of streams.
+    ///
+    /// It counts as held back, not as late: a caller inside an auction does not queue either.
+    #[arg(long)]
+    pub lose_held_back: bool,
+
     /// End this share of the requests before they are answered: a cancel storm.
     ///
     /// Each such request is reset at a random moment within --cancel-within-us of its send, unless

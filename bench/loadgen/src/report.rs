@@ -40,6 +40,9 @@ pub struct Report {
     pub warmup_s: f64,
     /// Counted requests that became due.
     pub offered: u64,
+    /// Counted requests given up because every connection was at its limit of streams
+    /// (--lose-held-back).
+    pub held_back: u64,
     /// Counted requests that were written to a connection.
     pub sent: u64,
     /// Counted requests that became due and were never written: no stream was free in time, or

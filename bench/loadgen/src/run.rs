@@ -228,8 +228,16 @@ impl Run {
     /// Starts every request that is due and finds room, then writes them together.
     fn send_due(&mut self, now_ns: u64) -> Result<(), String> {
         while let Next::At(at_ns) = self.schedule.next(now_ns, self.links.in_flight()) {
-            if at_ns > now_ns || !self.links.has_room() {
+            if at_ns > now_ns {
                 break;
+            }
+            if !self.links.has_room() {
+                if !self.options.lose_held_back {
+                    break;
+                }
+                let counted = self.schedule.take(at_ns);
+                self.tally.held_back += u64::from(counted);
+                continue;
             }
             let message = self.next_message;
             self.next_message = (message + 1) % self.requests.count() as u32;

@@ -136,6 +136,7 @@ pub struct Config {
     pub tokenizer_threads: usize,
     pub max_message_bytes: usize,
     pub max_connections: usize,
+    pub max_streams: u32,
     pub drain_seconds: u64,
     pub lame_duck_seconds: u64,
     pub watch_seconds: u64,
@@ -255,6 +256,7 @@ impl Default for Config {
             tokenizer_threads: 1,
             max_message_bytes: 4 << 20,
             max_connections: 4_096,
+            max_streams: 0,
             drain_seconds: 10,
             lame_duck_seconds: 0,
             watch_seconds: 0,
@@ -411,6 +413,7 @@ impl Config {
                 "max_connections",
                 self.max_connections == other.max_connections,
             ),
+            ("max_streams", self.max_streams == other.max_streams),
             ("drain_seconds", self.drain_seconds == other.drain_seconds),
             (
                 "lame_duck_seconds",

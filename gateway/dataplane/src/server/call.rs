@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::LazyLock;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -123,42 +123,75 @@ impl Call {
     /// and `PATIENCE`: a call whose message never comes must not stay for ever.
     pub async fn message(&mut self, server: &Server) -> Answer {
         let limit = server.config.max_message_bytes;
-        let said = self.timeout().ok().flatten().unwrap_or(PATIENCE);
-        let until = instant(self.arrived.saturating_add(said.min(PATIENCE)));
-        let read =
-            tokio::time::timeout_at(until.into(), self.read(limit, server.unread.share())).await;
-        let message = match read {
-            Ok(Ok(Some(message))) => message,
-            Ok(Ok(None)) => return Answer::Gone,
-            Ok(Err(status)) => return Answer::Refused(status),
-            Err(_) => {
-                let text = "the call's message did not arrive in time";
-                return Answer::Refused(Status::new(Code::DeadlineExceeded, text));
-            }
+        let mut body = UnaryBody::default();
+        // Nearly every message has come with its headers. What has not is worth an allocation, so
+        // that a call's future, which is copied on its way to the heap, stays small.
+        let at_once = poll_fn(|cx| Poll::Ready(self.poll_body(cx, &mut body, limit, None))).await;
+        let ended = match at_once {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => Box::pin(self.rest(&mut body, limit, server)).await,
         };
-        self.packed = message.compressed;
-        match unpack(message, self.headers.get(&GRPC_ENCODING), limit).await {
-            Ok(bytes) => Answer::Message(bytes),
+        let message = match ended {
+            Ok(true) => body.finish(),
+            Ok(false) => return Answer::Gone,
+            Err(status) => Err(status),
+        };
+        match message {
+            Ok(message) if !message.compressed => Answer::Message(message.bytes),
+            Ok(message) => {
+                self.packed = true;
+                let encoding = self.headers.get(&GRPC_ENCODING);
+                match Box::pin(unpack(message, encoding, limit)).await {
+                    Ok(bytes) => Answer::Message(bytes),
+                    Err(status) => Answer::Refused(status),
+                }
+            }
             Err(status) => Answer::Refused(status),
         }
     }
 
-    async fn read(&mut self, limit: usize, mut share: Share) -> Result<Option<Message>, Status> {
-        let mut collected = UnaryBody::default();
-        while let Some(chunk) = self.body.data().await {
+    /// What has not come at once.
+    async fn rest(
+        &mut self,
+        body: &mut UnaryBody,
+        limit: usize,
+        server: &Server,
+    ) -> Result<bool, Status> {
+        let said = self.timeout().ok().flatten().unwrap_or(PATIENCE);
+        let until = instant(self.arrived.saturating_add(said.min(PATIENCE)));
+        let mut share = server.unread.share();
+        let read = poll_fn(|cx| self.poll_body(cx, body, limit, Some(&mut share)));
+        let read = tokio::time::timeout_at(until.into(), read).await;
+        read.unwrap_or_else(|_| {
+            let text = "the call's message did not arrive in time";
+            Err(Status::new(Code::DeadlineExceeded, text))
+        })
+    }
+
+    /// Collects DATA to its end: true; false if the caller has gone.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut UnaryBody,
+        limit: usize,
+        mut share: Option<&mut Share>,
+    ) -> Poll<Result<bool, Status>> {
+        while let Some(chunk) = ready!(self.body.poll_data(cx)) {
             let Ok(chunk) = chunk else {
-                return Ok(None);
+                return Poll::Ready(Ok(false));
             };
             let len = chunk.len();
             // Room for what was read, or the connection's window closes. Failing is the stream's end.
             let _ = self.body.flow_control().release_capacity(len);
-            if collected.len() + len > limit + PREFIX {
-                return Err(too_large(limit));
+            if body.len() + len > limit + PREFIX {
+                return Poll::Ready(Err(too_large(limit)));
             }
-            share.grow(collected.len() + len)?;
-            collected.push(chunk);
+            if let Some(share) = &mut share {
+                share.grow(body.len() + len)?;
+            }
+            body.push(chunk);
         }
-        collected.finish().map(Some)
+        Poll::Ready(Ok(true))
     }
 
     /// Ready when the caller has cancelled or its connection has broken.

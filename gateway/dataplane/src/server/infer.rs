@@ -102,11 +102,11 @@ impl Finished {
 }
 
 /// ModelInfer: serves one call from its message to its record.
-pub async fn unary(server: &Arc<Server>, mut call: Call, peer: &Peer) {
+pub async fn unary(server: Arc<Server>, mut call: Call, peer: Arc<Peer>) {
     let arrived = call.arrived;
-    let mut finished = match asked(server, &call, peer) {
-        Ok(asked) => match call.message(server).await {
-            Answer::Message(message) => run(server, asked, message, &mut call).await,
+    let mut finished = match asked(&server, &call, &peer) {
+        Ok(asked) => match call.message(&server).await {
+            Answer::Message(message) => run(&server, asked, message, &mut call).await,
             Answer::Refused(status) => {
                 let outcome = match status.code {
                     Code::ResourceExhausted => Outcome::TooLarge,
@@ -127,7 +127,7 @@ pub async fn unary(server: &Arc<Server>, mut call: Call, peer: &Peer) {
     if let Some(result) = finished.result.take() {
         call.finish(result);
     }
-    finished.write(server);
+    finished.write(&server);
 }
 
 /// What the head of a call says: who calls, and until when.
@@ -299,7 +299,8 @@ async fn compute(
                 };
                 return Some(Err(refused(model, record, refusal)));
             }
-            match tokens(server, model, texts, gone).await? {
+            // Boxed: most models have no text, and a request's future is as large as its largest way.
+            match Box::pin(tokens(server, model, texts, gone)).await? {
                 Ok(tokens) => TakenRows::Tokens(tokens),
                 Err(ended) => return Some(Err(ended)),
             }
