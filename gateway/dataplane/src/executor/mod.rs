@@ -213,7 +213,7 @@ impl Executor {
             }
             if state.closing {
                 replies.extend(parts.into_iter().map(|job| (job, Reply::Closed)));
-            } else if let Err((parts, refusal)) = state.admit(parts, now, &mut replies) {
+            } else if let Some((parts, refusal)) = state.admit(parts, now, &mut replies) {
                 let refused = |job| (job, Reply::Refused(refusal));
                 replies.extend(parts.into_iter().map(refused));
             }

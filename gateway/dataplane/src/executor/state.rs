@@ -175,7 +175,8 @@ impl State {
         }
     }
 
-    /// Lets all parts of a request in, or none. What gave way to it is put among the replies.
+    /// Lets all parts of a request in, or none, and gives back what was refused. What gave way to it
+    /// is put among the replies.
     ///
     /// A request that finds everything idle is judged by the least cost measured, since computing
     /// it delays nobody.
@@ -184,10 +185,8 @@ impl State {
         parts: Parts,
         now: Ticks,
         replies: &mut Vec<(Job, Reply)>,
-    ) -> Result<(), (Parts, Refusal)> {
-        let Some(first) = parts.first() else {
-            return Ok(());
-        };
+    ) -> Option<(Parts, Refusal)> {
+        let first = parts.first()?;
         let (id, deadline) = (first.model, first.ticket.deadline);
         let newcomer = Newcomer {
             model: id,
@@ -198,13 +197,13 @@ impl State {
         };
         let Some(slot) = self.slot(id) else {
             replies.extend(parts.into_iter().map(|job| (job, Reply::Closed)));
-            return Ok(());
+            return None;
         };
         if slot.lost.iter().all(|lost| *lost) {
             let why: Arc<str> = "its device is gone".into();
             let failed = |job| (job, Reply::Failed(Arc::clone(&why)));
             replies.extend(parts.into_iter().map(failed));
-            return Ok(());
+            return None;
         }
         let load = self.load(now);
         let all = self
@@ -253,7 +252,7 @@ impl State {
                     let told = |(job, why)| (job, Reply::Refused(Refusal::GaveWay(why)));
                     replies.extend(gave_way.into_iter().map(told));
                 }
-                None => return Err((parts, refusal)),
+                None => return Some((parts, refusal)),
             }
         }
         if let Some(slot) = self.slot_mut(id) {
@@ -270,7 +269,7 @@ impl State {
                 slot.queues[place].queue.push(ticket, waiting);
             }
         }
-        Ok(())
+        None
     }
 
     /// Whether a request of this model that must end by `deadline` is refused whatever its length,
