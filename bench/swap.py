@@ -1,7 +1,9 @@
 """Hot swap under load: latency while versions are loaded and swapped, against steady."""
 
+import json
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bench import models, servers, workload
-from bench.load import LoadSpec, run
+from bench.load import LoadError, LoadSpec, run
 from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
 from bench.servers import Contender
@@ -56,6 +58,7 @@ class Swaps:
     """Goes from version to version, one after the other."""
 
     server: Contender
+    core: str = "0"
     current: int = 1
     took_ms: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
@@ -79,18 +82,38 @@ class Swaps:
         self.memory_mb.append(self.server.resident_mb())
 
     def during(self, spec: LoadSpec, count: int) -> dict[str, Any]:
-        """One window of load in which `count` swaps happen, evenly."""
-        reports: list[dict[str, Any]] = []
-        load = threading.Thread(target=lambda: reports.append(run(spec, self.server.port)))
-        load.start()
-        time.sleep(spec.warmup_s + 0.1)
+        """One window of load in which `count` swaps happen, evenly.
+
+        A process of its own asks for them, at idle priority on the server's core: it must take
+        nothing from the generator, and what it takes of the server counts.
+        """
         gap = (spec.duration_s - 0.4) / count
-        begun = time.monotonic()
-        for turn in range(count):
-            self.next()
-            time.sleep(max(PAUSE_S, begun + (turn + 1) * gap - time.monotonic()))
-        load.join()
-        return reports[0]
+        begin = spec.warmup_s + 0.2
+        core = self.core.split(",")[0].split("-")[0]
+        command = ["taskset", "-c", core, "chrt", "--idle", "0", sys.executable, "-m", "bench.swap"]
+        command += [str(n) for n in (self.server.port, self.server.pid, self.current, count)]
+        command += [str(begin), str(gap)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+            if driver.stdout is None or driver.stdout.readline() != "ready\n":
+                raise LoadError("the process that asks for swaps did not start")
+            report = run(spec, self.server.port)
+            told = json.loads(driver.stdout.read())
+        self.current += count
+        self.took_ms += told["took_ms"]
+        self.memory_mb += told["memory_mb"]
+        return report
+
+
+def _drive(port: int, pid: int, current: int, count: int, begin: float, gap: float) -> None:
+    """What that process does."""
+    swaps = Swaps(Contender("sluicegate", port, pid, 0.0), current=current)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    begun = time.monotonic() + begin
+    for turn in range(count):
+        time.sleep(max(PAUSE_S, begun + turn * gap - time.monotonic()))
+        swaps.next()
+    sys.stdout.write(json.dumps({"took_ms": swaps.took_ms, "memory_mb": swaps.memory_mb}))
 
 
 def _latencies(samples: Path) -> NDArray[np.uint32]:
@@ -159,7 +182,7 @@ def _under_load(
     say(f"{s.name}: capacity")
     capacity = ok_per_s(run(load_spec(s, requests, in_flight=64), server.port))
     rate = s.load_fraction * capacity
-    swaps = Swaps(server)
+    swaps = Swaps(server, s.server_cores)
     steady: list[NDArray[np.uint32]] = []
     swapping: list[NDArray[np.uint32]] = []
     runs: list[dict[str, Any]] = []
@@ -228,3 +251,7 @@ def _slope(memory_mb: list[float]) -> float:
     if len(rest) < 2:
         return 0.0
     return float(np.polyfit(np.arange(len(rest)), rest, 1)[0])
+
+
+if __name__ == "__main__":
+    _drive(*(int(a) for a in sys.argv[1:5]), *(float(a) for a in sys.argv[5:7]))

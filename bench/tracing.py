@@ -38,14 +38,14 @@ def _collector() -> Iterator[str]:
 def telemetry(s: Scenario, say: Say) -> Result:
     """Closed-loop throughput with telemetry against without, in turns.
 
-    With: metrics, 1% of the requests traced, the control process exporting each second from the
-    server's own core. The ratio is that of each pair of windows.
+    With: metrics, 1% of the requests traced, the control process exporting every five seconds
+    from the server's own core. The ratio is that of each pair of windows.
     """
     with workspace("tabular", 1) as (repository, requests), ExitStack() as stack:
         models.pack_perceptron(repository)
         otlp = stack.enter_context(_collector())
         configs = {
-            "on": f'[telemetry]\notlp = "{otlp}"\ntrace_ratio = 0.01\nexport_seconds = 1\n',
+            "on": f'[telemetry]\notlp = "{otlp}"\ntrace_ratio = 0.01\n',
             "off": "[telemetry]\nmetrics = false\n",
         }
         flags = ("--io-threads", str(s.io_threads))

@@ -13,8 +13,8 @@ use crate::engine::{self, Lane, OpenWith};
 use crate::sched::cost::{CostTable, bucket_sizes, length_classes};
 use crate::tensor::Bucket;
 
-/// Runs of each bucket at warm-up, at most, and the time after which fewer will do.
-const WARM_RUNS: usize = 10;
+/// Runs of each bucket at warm-up, at least and at most, and the time after which the least will do.
+const WARM_RUNS: (usize, usize) = (3, 10);
 const WARM_BUDGET: crate::clock::Ticks = 150 * crate::clock::MILLIS;
 
 /// Bytes of one lane's inputs and outputs.
@@ -123,10 +123,10 @@ fn warm(
     max_batch: usize,
     costs: &mut [(usize, CostTable)],
 ) -> Result<(), engine::EngineError> {
-    let begun = now();
+    let mut left = WARM_BUDGET;
     for rows in bucket_sizes(max_batch) {
         for (length, cost) in &mut *costs {
-            if rows > 1 && now() - begun > WARM_BUDGET {
+            if rows > 1 && left == 0 {
                 return Ok(());
             }
             let bucket = Bucket {
@@ -134,29 +134,38 @@ fn warm(
                 length: *length,
             };
             lane.warm(bucket)?;
-            measure(lane, bucket, cost, begun + WARM_BUDGET)?;
+            left = left.saturating_sub(measure(lane, bucket, cost, left)?);
         }
     }
     Ok(())
 }
 
-/// Files what a few runs of a bucket took. A run of more than twice the shortest was interrupted:
-/// a model that is loaded beside traffic is warmed on a thread that gives way to it.
+/// Files what a few runs of a bucket took, and returns the time that they would have taken without
+/// interruption.
+///
+/// A model that is loaded beside traffic is warmed on a thread that gives way to it, so any run may
+/// have been interrupted for as long as the traffic liked. The shortest of several was not; one of
+/// more than twice that was, and is not filed.
 fn measure(
     lane: &mut dyn Lane,
     bucket: Bucket,
     cost: &mut CostTable,
-    until: crate::clock::Ticks,
-) -> Result<(), engine::EngineError> {
-    let mut samples = Vec::with_capacity(WARM_RUNS);
-    while samples.len() < WARM_RUNS && (samples.is_empty() || now() < until) {
+    left: crate::clock::Ticks,
+) -> Result<crate::clock::Ticks, engine::EngineError> {
+    let mut samples = Vec::with_capacity(WARM_RUNS.1);
+    let mut shortest = crate::clock::Ticks::MAX;
+    let spent = |shortest: crate::clock::Ticks, runs: usize| shortest.saturating_mul(runs as u64);
+    while samples.len() < WARM_RUNS.0
+        || (samples.len() < WARM_RUNS.1 && spent(shortest, samples.len()) < left)
+    {
         let started = now();
         lane.run(bucket, bucket.rows)?;
         samples.push(now() - started);
+        shortest = shortest.min(now() - started);
     }
-    let shortest = samples.iter().min().copied().unwrap_or(0);
-    for sample in samples.into_iter().filter(|s| *s <= 2 * shortest) {
+    let runs = samples.len();
+    for sample in samples.into_iter().filter(|s| *s / 2 <= shortest) {
         cost.record(bucket.rows, sample, now());
     }
-    Ok(())
+    Ok(spent(shortest, runs))
 }

@@ -173,6 +173,7 @@ struct IoThread {
 /// it to do.
 pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, StartError> {
     config.check().map_err(StartError::Usage)?;
+    keep_memory();
     // A repository that cannot be read is said before anything else.
     scan(&config.models).map_err(StartError::Usage)?;
     // Both doors are taken first: a port in use is said before time is spent on models. HTTP
@@ -231,6 +232,18 @@ pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, St
         steward,
         signals,
     })
+}
+
+/// Tells the allocator to keep what it has. Giving memory back to the system and taking it again
+/// locks the process's map, and a thread at idle priority that loads a model may be taken off its
+/// core while it holds that lock.
+fn keep_memory() {
+    const KEPT: libc::c_int = 64 << 20;
+    // SAFETY: sets two numbers of the allocator, before any thread of ours runs.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+    }
 }
 
 /// Sends a message for each SIGTERM, SIGINT and SIGHUP from here on.
