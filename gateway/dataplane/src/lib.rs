@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod executor;
+mod histogram;
 pub mod metrics;
 pub mod model;
 #[cfg(feature = "python")]

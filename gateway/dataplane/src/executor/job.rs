@@ -48,6 +48,8 @@ pub struct Job {
     pub patient: bool,
     /// A part of the same request as the job before it: they are let in together or not at all.
     pub follows: bool,
+    /// Let in to find out what such rows cost now; the executor says so.
+    pub on_trial: bool,
     pub reply: oneshot::Sender<Reply>,
     /// The port that takes the answer home.
     pub port: usize,

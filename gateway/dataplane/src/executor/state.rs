@@ -218,7 +218,7 @@ impl State {
             on_trial &= queue.cost.is_stale(part.rows, now);
             own = own.saturating_add(match idle {
                 true => queue.cost.least(part.rows),
-                false => queue.cost.promise(part.rows, now),
+                false => queue.cost.promise(part.rows, now).0,
             });
         }
         let queued: usize = slot.queues.iter().map(|q| q.queue.rows()).sum();
@@ -256,8 +256,13 @@ impl State {
             }
         }
         if let Some(slot) = self.slot_mut(id) {
-            for job in parts {
+            for mut job in parts {
                 let place = slot.queue_of(&job);
+                let cost = &mut slot.queues[place].cost;
+                job.on_trial = cost.promise(job.rows, now).1;
+                if job.on_trial {
+                    cost.on_trial(job.rows, now);
+                }
                 let (ticket, rows) = (job.ticket, job.rows);
                 let (priority, owner) = (job.priority, job.owner);
                 let waiting = Waiting {
@@ -374,7 +379,14 @@ impl State {
                     Fate::Run
                 }
             };
-            let taken = take(&mut queue.queue, &queue.cost, max_batch, now, fate);
+            let taken = take(
+                &mut queue.queue,
+                &queue.cost,
+                max_batch,
+                now,
+                |job| job.on_trial,
+                fate,
+            );
             replies.extend(taken.dropped.into_iter().map(|(_, w, why)| match why {
                 Dropped::Expired => (w.job, Reply::Expired),
                 Dropped::Shed => (w.job, Reply::Refused(Refusal::Overload)),

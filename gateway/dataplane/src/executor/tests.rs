@@ -109,6 +109,7 @@ fn job(executor: &Executor, id: ModelId, bytes: &'static [u8]) -> (Job, oneshot:
         owner: Owner::ANYBODY,
         patient: false,
         follows: false,
+        on_trial: false,
         reply,
         port: 0,
     };

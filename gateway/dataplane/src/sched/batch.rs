@@ -42,12 +42,13 @@ pub struct Taken<T> {
 ///
 /// `fate` is asked once for each request that would leave. Requests whose deadline cannot be met
 /// even alone are dropped too: those that could by the least cost ever measured are given the
-/// chance if they would run alone.
+/// chance if they would run alone, or were let in on `trial`.
 pub fn take<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     max_batch: usize,
     now: Ticks,
+    trial: impl Fn(&T) -> bool,
     mut fate: impl FnMut(&T) -> Fate,
 ) -> Taken<T> {
     let mut taken = Taken {
@@ -55,7 +56,7 @@ pub fn take<T>(
         rows: 0,
         dropped: Vec::new(),
     };
-    drop_hopeless(queue, cost, now, &mut taken.dropped);
+    drop_hopeless(queue, cost, now, &trial, &mut taken.dropped);
     let Some((head, _)) = queue.head() else {
         return taken;
     };
@@ -79,7 +80,7 @@ pub fn take<T>(
         }
         // The next head may have been behind a row that took its time.
         if taken.batch.is_empty() {
-            drop_hopeless(queue, cost, now, &mut taken.dropped);
+            drop_hopeless(queue, cost, now, &trial, &mut taken.dropped);
         }
     }
     taken
@@ -90,14 +91,15 @@ fn drop_hopeless<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     now: Ticks,
+    trial: &impl Fn(&T) -> bool,
     dropped: &mut Vec<(Ticket, Waiting<T>, Dropped)>,
 ) {
     while let Some((ticket, head)) = queue.head() {
         let alone = queue.len() == 1;
-        let own = if alone {
+        let own = if alone || trial(&head.job) {
             cost.least(head.rows)
         } else {
-            cost.promise(head.rows, now)
+            cost.bound(head.rows)
         };
         let finish = now.saturating_add(own);
         // Nothing measured lately: let it run, so that the table learns.
@@ -186,6 +188,7 @@ mod tests {
             cost,
             64,
             now,
+            |_| false,
             |gone| if *gone { Fate::Gone } else { Fate::Run },
         )
     }
@@ -279,7 +282,7 @@ mod tests {
                 Fate::Run
             }
         };
-        let taken = take(&mut q, &table(1000, 1), 64, 0, fate);
+        let taken = take(&mut q, &table(1000, 1), 64, 0, |_| false, fate);
         assert_eq!(taken.dropped[0].2, Dropped::Shed);
         assert_eq!(taken.batch.len(), 2);
     }

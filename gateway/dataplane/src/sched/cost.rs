@@ -48,6 +48,8 @@ struct Bucket {
     fresh: usize,
     /// When it was last measured.
     at: Ticks,
+    /// When a request was last let in to measure it.
+    tried: Ticks,
     least: Ticks,
     typical: Ticks,
     bound: Ticks,
@@ -62,6 +64,7 @@ impl Bucket {
             next: 0,
             fresh: 0,
             at: 0,
+            tried: 0,
             least: 0,
             typical: 0,
             bound: 0,
@@ -174,14 +177,23 @@ impl CostTable {
         }
     }
 
-    /// What a promise to a caller is based on, in ns: the bound, or, for a bucket that has not run
-    /// within `STALE`, the least that it may cost, so that one request finds out.
-    pub fn promise(&self, rows: usize, now: Ticks) -> Ticks {
-        if self.is_stale(rows, now) {
-            self.least(rows)
+    /// What a promise to a caller is based on, in ns, and whether the request is a trial: the bound,
+    /// or, for a size that has neither run nor been tried within `STALE`, the least that it may
+    /// cost, so that one request finds out.
+    pub fn promise(&self, rows: usize, now: Ticks) -> (Ticks, bool) {
+        let tried = self.buckets[self.index(rows)].tried;
+        let untried = tried == 0 || now.saturating_sub(tried) > STALE;
+        if untried && self.is_stale(rows, now) {
+            (self.least(rows), true)
         } else {
-            self.bound(rows)
+            (self.bound(rows), false)
         }
+    }
+
+    /// A request was let in to find out what `rows` cost now.
+    pub fn on_trial(&mut self, rows: usize, now: Ticks) {
+        let index = self.index(rows);
+        self.buckets[index].tried = now.max(1);
     }
 
     /// Whether batches of `rows` have not been measured lately.
@@ -295,6 +307,21 @@ mod tests {
             200,
             "a smaller bucket's cost grows with the rows"
         );
+    }
+
+    #[test]
+    fn one_request_a_second_finds_out_what_has_not_run_lately() {
+        let mut table = CostTable::new(8);
+        for _ in 0..50 {
+            table.record(1, 10, STALE);
+            table.record(1, 500, STALE);
+        }
+        assert_eq!(table.promise(1, STALE), (500, false));
+        let later = 2 * STALE + 1;
+        assert_eq!(table.promise(1, later), (10, true));
+        table.on_trial(1, later);
+        assert_eq!(table.promise(1, later + STALE), (500, false));
+        assert_eq!(table.promise(1, later + STALE + 1), (10, true));
     }
 
     #[test]

@@ -327,6 +327,7 @@ async fn compute(
             owner: asked.rights.owner,
             patient: wanting.patient,
             follows: index > 0,
+            on_trial: false,
             reply,
             port: asked.port,
         });
