@@ -236,9 +236,10 @@ async fn serve(
     gone: &mut impl Gone,
 ) -> Option<Result<Bytes, Status>> {
     let record = &mut finished.record;
-    model.metrics.pending.inc();
+    let mut counted = Counted::begin(model, record);
     let done = compute(server, asked, model, wanting, record, gone).await;
-    model.metrics.pending.dec();
+    counted.ended = true;
+    drop(counted);
     let (outcome, status) = match done? {
         Ok(done) => {
             finished.batch = done.parts.first().map(|(_, o, _)| (o.number, o.rows));
@@ -269,6 +270,37 @@ async fn serve(
             Some(Ok(respond(model, wish, &rows, &more)))
         }
         _ => Some(Err(status)),
+    }
+}
+
+/// A request that waits or runs. A stream that is cut off drops its requests where they are: such
+/// a one is counted as cancelled, so that every request ends once.
+struct Counted<'a> {
+    model: &'a Model,
+    arrived: Ticks,
+    ended: bool,
+}
+
+impl<'a> Counted<'a> {
+    fn begin(model: &'a Model, record: &Record) -> Self {
+        model.metrics.pending.inc();
+        Self {
+            model,
+            arrived: record.arrived,
+            ended: false,
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.model.metrics.pending.dec();
+        if !self.ended {
+            self.model.metrics.write(&Record {
+                outcome: Outcome::Cancelled,
+                ..Record::arrived(self.arrived)
+            });
+        }
     }
 }
 

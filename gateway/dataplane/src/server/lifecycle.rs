@@ -46,8 +46,6 @@ pub enum Command {
         name: String,
         done: Done,
     },
-    /// Look at the repository for versions that were not there before.
-    Rescan,
     /// Settings were read anew.
     Configure(Box<Config>),
     /// A model's device is gone.
@@ -265,7 +263,6 @@ impl Steward {
             Command::Unload { name, done } => {
                 let _ = done.send(self.unload(&name));
             }
-            Command::Rescan => self.rescan(),
             Command::Configure(config) => self.configure(*config),
             Command::Lost(id) => {
                 if self.reopen.iter().all(|r| r.0 != id) {
@@ -485,7 +482,8 @@ impl Steward {
             };
             let Retiring { model, listed } = retiring;
             let (name, version) = (model.name.clone(), model.version);
-            if listed {
+            // The same version may have been loaded anew meanwhile: that one stays as it is.
+            if listed && matches!(self.state(&name, version), Some(State::Draining)) {
                 self.set_state(&name, version, State::Unloaded);
             }
             // A version that came back meanwhile has the same labels.
