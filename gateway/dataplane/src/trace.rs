@@ -27,6 +27,16 @@ pub struct Context {
     pub span: u64,
 }
 
+impl Context {
+    /// Another request of the same call: its own span below the same parent.
+    pub fn sibling(self) -> Self {
+        Self {
+            span: random(),
+            ..self
+        }
+    }
+}
+
 /// One traced request.
 #[derive(Debug, Clone)]
 pub struct Span {

@@ -142,8 +142,15 @@ pub fn trace_setting(server: &Server, message: Bytes) -> Result<Bytes, Status> {
     let value = |text: &str| SettingValue {
         value: vec![text.into()],
     };
+    let telemetry = &server.config.telemetry;
+    let level = match telemetry.otlp.is_empty() {
+        true => "OFF",
+        false => "TIMESTAMPS",
+    };
+    let ratio = telemetry.trace_ratio.to_string();
     let settings = [
-        ("trace_level", value("OFF")),
+        ("trace_level", value(level)),
+        ("sluicegate_trace_ratio", value(&ratio)),
         ("trace_mode", value("opentelemetry")),
     ];
     let settings = settings.map(|(k, v)| (k.to_owned(), v)).into();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 
 use bytes::Bytes;
 use prost::Message;
@@ -12,6 +12,7 @@ use super::call::{Call, Incoming, Replies};
 use super::infer::{self, Asked, Finished, Gone};
 use super::{Peer, Server};
 use crate::clock::{instant, now};
+use crate::trace::Context;
 use crate::wire::framing::{PREFIX, framed};
 use crate::wire::inference::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
 use crate::wire::status::{Code, Status};
@@ -24,7 +25,7 @@ const IN_FLIGHT: usize = 64;
 struct Stays;
 
 impl Gone for Stays {
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, _: &mut task::Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 }
@@ -128,6 +129,7 @@ fn start(server: &Arc<Server>, message: Bytes, asked: &Asked) -> Working {
     let id = ModelInferRequest::decode(message.clone()).map_or_else(|_| String::new(), |r| r.id);
     let asked = Asked {
         arrived: now(),
+        trace: asked.trace.map(Context::sibling),
         ..asked.clone()
     };
     let server = Arc::clone(server);
