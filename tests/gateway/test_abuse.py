@@ -4,10 +4,13 @@ import socket
 
 import numpy as np
 import pytest
+from hpack import Encoder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench import models
 from bench.servers import Contender
-from tests.calls import Client, raw_call, request
+from tests.calls import Client, connect, raw_call, request, status
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
@@ -52,3 +55,118 @@ def test_a_request_that_is_not_grpc_gets_an_http_status(
     with pytest.raises(KeyError, match="grpc-status") as refused:
         raw_call(server, b"", headers)
     assert refused.value.__notes__ == [f":status {status}"]
+
+
+HEADERS, RST_STREAM, GOAWAY = 1, 3, 7
+END_STREAM, END_HEADERS = 1, 4
+ENHANCE_YOUR_CALM = 11
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """One HTTP/2 frame."""
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags])
+    return head + stream.to_bytes(4, "big") + payload
+
+
+def frames_of(data: bytes) -> list[tuple[int, bytes]]:
+    """Kind and payload of every whole frame."""
+    found, at = [], 0
+    while at + 9 <= len(data):
+        length = int.from_bytes(data[at : at + 3], "big")
+        found.append((data[at + 3], data[at + 9 : at + 9 + length]))
+        at += 9 + length
+    return found
+
+
+def until_closed(s: socket.socket) -> bytes:
+    """All that the server still says."""
+    said = b""
+    try:
+        while data := s.recv(65536):
+            said += data
+    except ConnectionError:
+        pass  # reset: what it said before stands
+    return said
+
+
+CALL_HEAD = {
+    ":method": "POST",
+    ":scheme": "http",
+    ":path": "/inference.GRPCInferenceService/ModelInfer",
+    ":authority": "x",
+    "content-type": "application/grpc",
+    "te": "trailers",
+}
+
+
+# Each block stands alone: a sensitive header enters no table.
+NEVER_INDEXED = Encoder().encode([(k, v, True) for k, v in CALL_HEAD.items()], huffman=False)
+
+
+def test_raw_rapid_reset_costs_the_attacker_its_connection(
+    server: Contender, client: Client
+) -> None:
+    pairs = b"".join(
+        frame(HEADERS, END_HEADERS, stream, NEVER_INDEXED)
+        + frame(RST_STREAM, 0, stream, (8).to_bytes(4, "big"))
+        for stream in range(1, 10_001, 2)
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
+        try:
+            s.sendall(PREFACE + EMPTY_SETTINGS + pairs)
+        except ConnectionError:
+            pass  # closed while it was still sending
+        said = until_closed(s)
+    codes = [int.from_bytes(p[4:8], "big") for kind, p in frames_of(said) if kind == GOAWAY]
+    assert codes == [ENHANCE_YOUR_CALM]
+    x = models.rows(4)
+    np.testing.assert_array_equal(client.infer(request("echo", x)), x)
+
+
+def test_honest_cancellation_at_any_rate_keeps_its_connection(server: Contender) -> None:
+    x = models.rows(1)
+    client = connect(server)
+    with client.channel:
+        for _ in range(100):
+            calls = [
+                client.stub.ModelInfer.future(request("slow", x), timeout=5) for _ in range(20)
+            ]
+            for call in calls:
+                call.cancel()
+        np.testing.assert_array_equal(client.infer(request("echo", x)), x)
+    told = status(server)
+    assert told["ready"] is True
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    frames=st.lists(
+        st.builds(
+            frame,
+            kind=st.integers(0, 12),
+            flags=st.integers(0, 255),
+            stream=st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1)),
+            payload=st.one_of(
+                st.binary(max_size=64),
+                st.just(Encoder().encode(list(CALL_HEAD.items()))),
+                st.just(b"\0\0\0\0\0"),
+                st.just(b"\0\x7f\xff\xff\xff"),
+            ),
+        ),
+        max_size=40,
+    ),
+    cut=st.integers(0, 30),
+)
+def test_any_sequence_of_frames_hurts_nobody_else(
+    server: Contender, client: Client, frames: list[bytes], cut: int
+) -> None:
+    data = PREFACE + EMPTY_SETTINGS + b"".join(frames)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
+        try:
+            s.sendall(data[: len(data) - cut])
+            s.shutdown(socket.SHUT_WR)
+        except ConnectionError:
+            pass  # closed while it was still sending
+        until_closed(s)
+    x = models.rows(2)
+    np.testing.assert_array_equal(client.infer(request("echo", x)), x)
