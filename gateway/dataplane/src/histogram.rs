@@ -76,6 +76,11 @@ impl Histogram {
         sum.fetch_add((value.max(0.0) * 1e9) as u64, Relaxed);
     }
 
+    /// Of all values that were counted.
+    pub fn sum(&self) -> f64 {
+        self.0.sum.load(Relaxed) as f64 / 1e9
+    }
+
     fn snapshot(&self) -> Vec<u64> {
         self.0.counts.iter().map(|c| c.load(Relaxed)).collect()
     }
@@ -108,7 +113,7 @@ impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
         let counts = self.snapshot();
         let first = self.0.first;
-        let sum = self.0.sum.load(Relaxed) as f64 / 1e9;
+        let sum = self.sum();
         // Two classic buckets an octave: each bound is 1.41 times the last.
         let mut classic = Vec::new();
         let mut waiting = 0;

@@ -1,17 +1,17 @@
 //! Counters and histograms. Names follow Triton's where one exists (`nv_inference_…`); the others
 //! begin with `sluicegate_`. A model's handles are looked up once, when it is loaded.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::prometheus_protobuf::encode_to_vec;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 use crate::clock::Ticks;
@@ -33,6 +33,35 @@ struct OutcomeLabels {
 
 type HistogramFamily = Family<ModelLabels, Histogram, fn() -> Histogram>;
 
+/// A counter of µs that is a histogram's sum: a request pays for one of them only.
+#[derive(Debug, Clone, Default)]
+struct MicrosOf(Arc<OnceLock<Histogram>>);
+
+impl MicrosOf {
+    fn follow(&self, histogram: &Histogram) {
+        // A version that is loaded again has the histogram that it had.
+        let _ = self.0.set(histogram.clone());
+    }
+
+    fn get(&self) -> u64 {
+        self.0.get().map_or(0, |h| (h.sum() * 1e6) as u64)
+    }
+}
+
+impl TypedMetric for MicrosOf {
+    const TYPE: MetricType = MetricType::Counter;
+}
+
+impl EncodeMetric for MicrosOf {
+    fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
+        encoder.encode_counter::<NoLabelSet, _, u64>(&self.get(), None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
 /// From 1 µs to 64 s.
 fn seconds() -> Histogram {
     Histogram::new(-20, 6)
@@ -49,9 +78,9 @@ pub struct Metrics {
     requests: Family<OutcomeLabels, Counter>,
     inferences: Family<ModelLabels, Counter>,
     executions: Family<ModelLabels, Counter>,
-    queue_us: Family<ModelLabels, Counter>,
+    queue_us: Family<ModelLabels, MicrosOf>,
     compute_us: Family<ModelLabels, Counter>,
-    request_us: Family<ModelLabels, Counter>,
+    request_us: Family<ModelLabels, MicrosOf>,
     pending: Family<ModelLabels, Gauge>,
     request_seconds: HistogramFamily,
     queue_seconds: HistogramFamily,
@@ -69,12 +98,13 @@ pub struct Metrics {
 
 /// One model's handles.
 pub struct ModelMetrics {
-    outcomes: HashMap<Outcome, Counter>,
+    /// In the order of `Outcome::ALL`.
+    outcomes: [Counter; Outcome::ALL.len()],
     inferences: Counter,
     executions: Counter,
-    queue_us: Counter,
+    queue_us: MicrosOf,
     compute_us: Counter,
-    request_us: Counter,
+    request_us: MicrosOf,
     pub pending: Gauge,
     request_seconds: Histogram,
     queue_seconds: Histogram,
@@ -241,18 +271,24 @@ impl Metrics {
                 version,
                 outcome: o.label(),
             };
-            (o, self.requests.get_or_create(&labels).clone())
+            self.requests.get_or_create(&labels).clone()
         };
+        let queue_seconds = self.queue_seconds.get_or_create(&labels).clone();
+        let request_seconds = self.request_seconds.get_or_create(&labels).clone();
+        let queue_us = self.queue_us.get_or_create(&labels).clone();
+        let request_us = self.request_us.get_or_create(&labels).clone();
+        queue_us.follow(&queue_seconds);
+        request_us.follow(&request_seconds);
         Arc::new(ModelMetrics {
-            outcomes: Outcome::ALL.into_iter().map(outcome).collect(),
+            outcomes: Outcome::ALL.map(outcome),
             inferences: self.inferences.get_or_create(&labels).clone(),
             executions: self.executions.get_or_create(&labels).clone(),
-            queue_us: self.queue_us.get_or_create(&labels).clone(),
+            queue_us,
             compute_us: self.compute_us.get_or_create(&labels).clone(),
-            request_us: self.request_us.get_or_create(&labels).clone(),
+            request_us,
             pending: self.pending.get_or_create(&labels).clone(),
-            request_seconds: self.request_seconds.get_or_create(&labels).clone(),
-            queue_seconds: self.queue_seconds.get_or_create(&labels).clone(),
+            request_seconds,
+            queue_seconds,
             execute_seconds: self.execute_seconds.get_or_create(&labels).clone(),
             slack_seconds: self.slack_seconds.get_or_create(&labels).clone(),
             batch_rows: self.batch_rows.get_or_create(&labels).clone(),
@@ -279,12 +315,13 @@ impl Metrics {
         for counters in [
             &self.inferences,
             &self.executions,
-            &self.queue_us,
             &self.compute_us,
-            &self.request_us,
             &self.fallbacks,
         ] {
             counters.remove(&labels);
+        }
+        for sums in [&self.queue_us, &self.request_us] {
+            sums.remove(&labels);
         }
         self.pending.remove(&labels);
         for histograms in [
@@ -327,9 +364,7 @@ impl Metrics {
 impl ModelMetrics {
     /// Writes a request's record.
     pub fn write(&self, record: &Record) {
-        if let Some(counter) = self.outcomes.get(&record.outcome) {
-            counter.inc();
-        }
+        self.counter(record.outcome).inc();
         if record.fell_back {
             self.fallbacks.inc();
         }
@@ -345,10 +380,8 @@ impl ModelMetrics {
         self.last_answer.store(record.written, Relaxed);
         let queued = record.started.saturating_sub(record.arrived);
         let total = record.written.saturating_sub(record.arrived);
-        self.queue_us.inc_by(queued / 1_000);
         self.compute_us
             .inc_by(record.finished.saturating_sub(record.started) / 1_000);
-        self.request_us.inc_by(total / 1_000);
         self.queue_seconds.observe(secs(queued));
         self.request_seconds.observe(secs(total));
         self.slack_seconds
@@ -384,7 +417,11 @@ impl ModelMetrics {
     }
 
     pub fn outcome(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(&outcome).map_or(0, Counter::get)
+        self.counter(outcome).get()
+    }
+
+    fn counter(&self, outcome: Outcome) -> &Counter {
+        &self.outcomes[outcome as usize]
     }
 
     /// (rows, batches, ns that they took) for every size that occurred.
