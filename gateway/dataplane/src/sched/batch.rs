@@ -42,12 +42,13 @@ pub struct Taken<T> {
 ///
 /// `fate` is asked once for each request that would leave. Requests whose deadline cannot be met
 /// even alone are dropped too: those that could by the least cost ever measured are given the
-/// chance if they would run alone, or were let in on `trial`.
+/// chance if nothing else waits, here or in `other_queues`, or if they were let in on `trial`.
 pub fn take<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     max_batch: usize,
     now: Ticks,
+    other_queues: bool,
     trial: impl Fn(&T) -> bool,
     mut fate: impl FnMut(&T) -> Fate,
 ) -> Taken<T> {
@@ -56,7 +57,7 @@ pub fn take<T>(
         rows: 0,
         dropped: Vec::new(),
     };
-    drop_hopeless(queue, cost, now, &trial, &mut taken.dropped);
+    drop_hopeless(queue, cost, now, other_queues, &trial, &mut taken.dropped);
     let Some((head, _)) = queue.head() else {
         return taken;
     };
@@ -80,7 +81,7 @@ pub fn take<T>(
         }
         // The next head may have been behind a row that took its time.
         if taken.batch.is_empty() {
-            drop_hopeless(queue, cost, now, &trial, &mut taken.dropped);
+            drop_hopeless(queue, cost, now, other_queues, &trial, &mut taken.dropped);
         }
     }
     taken
@@ -91,11 +92,12 @@ fn drop_hopeless<T>(
     queue: &mut EdfQueue<T>,
     cost: &CostTable,
     now: Ticks,
+    other_queues: bool,
     trial: &impl Fn(&T) -> bool,
     dropped: &mut Vec<(Ticket, Waiting<T>, Dropped)>,
 ) {
     while let Some((ticket, head)) = queue.head() {
-        let alone = queue.len() == 1;
+        let alone = queue.len() == 1 && !other_queues;
         let own = if alone || trial(&head.job) {
             cost.least(head.rows)
         } else {
@@ -188,6 +190,7 @@ mod tests {
             cost,
             64,
             now,
+            false,
             |_| false,
             |gone| if *gone { Fate::Gone } else { Fate::Run },
         )
@@ -226,6 +229,19 @@ mod tests {
         let taken = take_all(&mut q, &table(0, 5 * MILLIS), 0);
         assert_eq!(taken.dropped.len(), 1);
         assert_eq!(taken.batch[0].0.deadline, 20 * MILLIS);
+    }
+
+    #[test]
+    fn the_least_cost_is_hoped_for_only_where_nothing_else_waits() {
+        let mut cost = CostTable::new(8);
+        for run in 0..50 {
+            cost.record(1, if run == 0 { MILLIS } else { 5 * MILLIS }, 0);
+        }
+        for (other_queues, run) in [(false, 1), (true, 0)] {
+            let mut q = queue(&[(2 * MILLIS, 1)]);
+            let taken = take(&mut q, &cost, 8, 0, other_queues, |_| false, |_| Fate::Run);
+            assert_eq!((taken.batch.len(), taken.dropped.len()), (run, 1 - run));
+        }
     }
 
     #[test]
@@ -282,7 +298,7 @@ mod tests {
                 Fate::Run
             }
         };
-        let taken = take(&mut q, &table(1000, 1), 64, 0, |_| false, fate);
+        let taken = take(&mut q, &table(1000, 1), 64, 0, false, |_| false, fate);
         assert_eq!(taken.dropped[0].2, Dropped::Shed);
         assert_eq!(taken.batch.len(), 2);
     }
