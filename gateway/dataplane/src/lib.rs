@@ -10,11 +10,13 @@ pub mod executor;
 mod histogram;
 pub mod metrics;
 pub mod model;
+mod priority;
 #[cfg(feature = "python")]
 mod python;
 pub mod record;
 pub mod sched;
 pub mod server;
+pub mod shadow;
 pub mod tensor;
 pub mod trace;
 pub mod wire;

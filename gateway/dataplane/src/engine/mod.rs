@@ -74,6 +74,12 @@ pub trait Lane: Send {
         self.run(bucket, bucket.rows)
     }
 
+    /// Whether a run is the calling thread's own work alone, so that its processor time is the time
+    /// of the run.
+    fn is_own_work(&self) -> bool {
+        false
+    }
+
     /// Name and version of what runs the model.
     fn describe(&self) -> String;
 }

@@ -177,6 +177,7 @@ pub struct OnnxLane {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     largest: Bucket,
+    provider: Provider,
     session: Session,
 }
 
@@ -206,6 +207,7 @@ impl OnnxLane {
             inputs,
             outputs: contract.outputs.clone(),
             largest,
+            provider: with.provider,
             session,
         })
     }
@@ -290,6 +292,11 @@ impl Lane for OnnxLane {
     fn run(&mut self, bucket: Bucket, rows: usize) -> Result<(), EngineError> {
         self.run_bucket(Bucket { rows, ..bucket })
             .map_err(EngineError::Failed)
+    }
+
+    /// One thread a session: the caller's.
+    fn is_own_work(&self) -> bool {
+        self.provider == Provider::Cpu
     }
 
     fn describe(&self) -> String {

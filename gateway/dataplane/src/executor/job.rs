@@ -10,6 +10,7 @@ use super::ModelId;
 use crate::clock::Ticks;
 use crate::sched::admission::Refusal;
 use crate::sched::queue::{Owner, Priority, Ticket};
+use crate::shadow::Pair;
 
 /// The token ids of one text.
 pub type Tokens = Box<[u32]>;
@@ -50,6 +51,8 @@ pub struct Job {
     pub follows: bool,
     /// Let in to find out what such rows cost now; the executor says so.
     pub on_trial: bool,
+    /// Set if a shadow may compare this request.
+    pub pair: Option<Pair>,
     pub reply: oneshot::Sender<Reply>,
     /// The port that takes the answer home.
     pub port: usize,

@@ -3,7 +3,9 @@
 //! All queue state stands behind one lock (`state`), held for a push or for taking a batch and
 //! never while a model runs. Each I/O runtime has a `Port` for the way in and out.
 
+mod backlog;
 mod job;
+mod mirror;
 mod port;
 mod room;
 mod state;
@@ -26,7 +28,9 @@ use crate::model::contract::Contract;
 use crate::sched::codel::Codel;
 use crate::sched::cost::{CostLine, CostTable};
 use crate::sched::queue::{Ticket, Waiting};
+use crate::shadow::Door;
 use crate::tensor::Bucket;
+pub use backlog::Backlog;
 pub use job::{BatchOutputs, Inputs, Job, Parts, Reply, Tokens};
 pub use port::Port;
 pub use state::Settings;
@@ -66,6 +70,7 @@ pub struct NewModel {
     pub costs: Vec<(usize, CostTable)>,
     pub settings: Settings,
     pub metrics: Arc<ModelMetrics>,
+    pub shadow: Door,
 }
 
 /// Told when a device is gone, with the model that ran on it.
@@ -82,6 +87,7 @@ pub struct Executor {
     ports: Vec<Arc<Port>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     on_lost: OnceLock<OnLost>,
+    backlog: Arc<Backlog>,
 }
 
 impl Executor {
@@ -100,6 +106,7 @@ impl Executor {
             ports,
             threads: Mutex::new(Vec::new()),
             on_lost: OnceLock::new(),
+            backlog: Arc::default(),
         });
         for index in 0..lanes {
             let this = Arc::clone(&executor);
@@ -187,6 +194,11 @@ impl Executor {
         state.slot(model).map_or(0, |s| lost(&s.lost))
     }
 
+    /// Whether lanes have time to spare, for whoever may use only that.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
+    }
+
     /// Whether no lane runs a batch.
     fn is_idle(&self) -> bool {
         lock(&self.state)
@@ -219,9 +231,11 @@ impl Executor {
             }
         }
         if let Next::Run(batch) = state.next(now, Some(ON_THE_SPOT), &mut replies) {
+            self.backlog.note(&state);
             drop(state);
             state = self.execute(batch, &mut replies);
         }
+        self.backlog.note(&state);
         let queued = !state.nothing_queued();
         self.wake_one(&state);
         drop(state);
@@ -294,6 +308,7 @@ impl Executor {
         let mut state = lock(&self.state);
         loop {
             let next = state.next(now(), None, &mut replies);
+            self.backlog.note(&state);
             let until = match next {
                 Next::Run(batch) => {
                     self.wake_one(&state);
@@ -339,7 +354,7 @@ impl Executor {
             lane,
             place,
             fixed,
-            jobs,
+            mut jobs,
             rows,
         } = batch;
         let mut ran = Vec::new();
@@ -369,6 +384,7 @@ impl Executor {
             };
             match run_some(&jobs, rows) {
                 Ok(outputs) => {
+                    mirror::mirror(&fixed.shadow, &mut jobs, &outputs);
                     let mut first_row = 0;
                     for waiting in jobs {
                         let outputs = Arc::clone(&outputs);

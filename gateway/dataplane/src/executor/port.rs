@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Executor, Job, Reply, lock};
-use crate::clock::{Ticks, now};
+use crate::clock::{Ticks, now, thread_time};
 
 type Answered = (oneshot::Sender<Reply>, Reply);
 
@@ -31,17 +31,6 @@ struct Meter {
 const CAPACITY: u64 = 100_000;
 /// Requests that make a measurement.
 const ENOUGH: u64 = 20_000;
-
-/// The processor time of this thread, in ns.
-fn thread_time() -> Ticks {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes one struct of ours; this clock exists for every thread.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-}
 
 impl Port {
     /// Requests a second that this port's thread can take.

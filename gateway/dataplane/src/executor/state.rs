@@ -14,6 +14,7 @@ use crate::sched::batch::{Dropped, Fate, take};
 use crate::sched::codel::Codel;
 use crate::sched::cost::CostTable;
 use crate::sched::queue::{EdfQueue, Ticket, Waiting};
+use crate::shadow::Door;
 
 /// What of a model never changes and is read without the lock.
 pub struct Fixed {
@@ -21,6 +22,7 @@ pub struct Fixed {
     /// One a lane.
     pub lanes: Vec<Mutex<Box<dyn Lane>>>,
     pub metrics: Arc<ModelMetrics>,
+    pub shadow: Door,
 }
 
 /// What of a model may be set anew while it serves.
@@ -125,6 +127,7 @@ impl State {
                 contract: model.contract,
                 lanes: model.lanes.into_iter().map(Mutex::new).collect(),
                 metrics: model.metrics,
+                shadow: model.shadow,
             }),
         };
         let place = self.slots.iter().position(Option::is_none);
@@ -361,6 +364,9 @@ impl State {
                 Ok(found) => found,
                 Err(until) => return Next::Wait(until),
             };
+            let other_queues = self
+                .places()
+                .any(|(other, _, q)| other != place && !q.queue.is_empty());
             let Some(slot) = self.slots[place.0].as_mut() else {
                 return Next::Wait(None);
             };
@@ -384,6 +390,7 @@ impl State {
                 &queue.cost,
                 max_batch,
                 now,
+                other_queues,
                 |job| job.on_trial,
                 fate,
             );

@@ -85,6 +85,7 @@ fn start_with_lanes(lanes: usize) -> (Arc<Executor>, ModelId, Arc<Port>, Vec<Gat
         costs: vec![(1, CostTable::new(8))],
         settings: SETTINGS,
         metrics: Metrics::default().model("m", "1", 8),
+        shadow: Door::default(),
     });
     (executor, id, port, gates)
 }
@@ -110,6 +111,7 @@ fn job(executor: &Executor, id: ModelId, bytes: &'static [u8]) -> (Job, oneshot:
         patient: false,
         follows: false,
         on_trial: false,
+        pair: None,
         reply,
         port: 0,
     };

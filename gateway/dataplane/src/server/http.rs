@@ -7,19 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::Server;
 use super::table::{Model, State};
+use super::{Server, command};
 use crate::record::Outcome;
 
 /// Connections that may be open at once: scrapers and probes, not traffic.
 const MAX_CONNECTIONS: usize = 64;
+/// Bytes of one command.
+const MAX_COMMAND: usize = 1 << 16;
+const JSON: &str = "application/json";
 
 /// Accepts until the process ends.
 pub async fn serve(server: Arc<Server>, listener: TcpListener) {
@@ -60,14 +63,8 @@ pub async fn serve_control(server: Arc<Server>, listener: UnixListener) {
         let server = Arc::clone(&server);
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let response = match request.uri().path() {
-                    "/spans" => {
-                        let spans = server.tracer.drain().to_string();
-                        respond(StatusCode::OK, "application/json", spans.into())
-                    }
-                    _ => answer(&server, &request),
-                };
-                async move { Ok::<_, Infallible>(response) }
+                let server = Arc::clone(&server);
+                async move { Ok::<_, Infallible>(control(&server, request).await) }
             });
             // The process asks again if an answer is lost.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -76,6 +73,42 @@ pub async fn serve_control(server: Arc<Server>, listener: UnixListener) {
                 .await;
         });
     }
+}
+
+/// What only the control process is told and may ask for.
+async fn control(server: &Server, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let told = |value: Value| respond(StatusCode::OK, JSON, value.to_string().into());
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/spans") => told(server.tracer.drain()),
+        (&Method::GET, "/shadow") => told(shadows(server)),
+        (&Method::POST, "/command") => {
+            let body = Limited::new(request.into_body(), MAX_COMMAND)
+                .collect()
+                .await;
+            let Ok(body) = body else {
+                return text(StatusCode::BAD_REQUEST, "the command did not arrive\n");
+            };
+            match command::carry_out(server, body.to_bytes()).await {
+                Ok(value) => told(value),
+                Err(status) => respond(
+                    StatusCode::CONFLICT,
+                    JSON,
+                    json!({"error": status.message}).to_string().into(),
+                ),
+            }
+        }
+        _ => answer(server, &request),
+    }
+}
+
+/// Of each model that has one, what its shadow found since the last question.
+fn shadows(server: &Server) -> Value {
+    let table = server.table.load();
+    let current = table.families.iter().filter_map(|(name, family)| {
+        let route = family.current.as_ref()?.shadow.load_full()?;
+        Some((name.clone(), route.told()))
+    });
+    Value::Object(current.collect())
 }
 
 fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -96,11 +129,7 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             respond(StatusCode::OK, kind, server.metrics.text().into())
         }
-        "/status" => respond(
-            StatusCode::OK,
-            "application/json",
-            status(server).to_string().into(),
-        ),
+        "/status" => respond(StatusCode::OK, JSON, status(server).to_string().into()),
         path => {
             let known = "/health/live, /health/ready, /metrics and /status";
             text(
@@ -223,6 +252,7 @@ fn described(server: &Server, model: &Model) -> Value {
         "pending_requests": model.metrics.pending.get(),
         "queued_requests": requests,
         "queued_rows": rows,
+        "shadow": model.shadow.load().as_ref().map(|r| r.status()),
         "lost_lanes": server.executor.lost_lanes(model.id),
         "requests": Value::Object(outcomes.into_iter().collect()),
         "fallbacks": model.metrics.sums().fallbacks,

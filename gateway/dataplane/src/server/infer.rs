@@ -20,6 +20,7 @@ use crate::executor::{BatchOutputs, Executor, Job, ModelId, Parts, Reply, Tokens
 use crate::record::{Outcome, Record};
 use crate::sched::admission::{GaveWay, Refusal};
 use crate::sched::queue::{Priority, Ticket};
+use crate::shadow::Pair;
 use crate::tensor::TensorSpec;
 use crate::trace::{Context as TraceContext, Span};
 use crate::wire::inference::infer_parameter::ParameterChoice;
@@ -174,6 +175,8 @@ pub async fn run(
 struct Wanting {
     payload: Payload,
     priority: Priority,
+    /// Set if the model's shadow may compare this request.
+    pair: Option<Pair>,
     /// It named no deadline of its own.
     patient: bool,
 }
@@ -211,15 +214,21 @@ fn prepare(
     let objective = asked.arrived.saturating_add(found.objective());
     record.deadline = said.unwrap_or(objective);
     let id = std::mem::take(&mut request.id);
+    let segment = parameters::segment(&mut request)?;
     let Rows {
         rows,
         payload,
         outputs,
     } = request::rows(request, size, &found.contract)?;
     let wish = Wish { id, rows, outputs };
+    let shadow = found.shadow.load();
+    let pair = shadow
+        .as_ref()
+        .and_then(|route| route.arrive(&asked.rights.name, segment.as_deref()));
     let wanting = Wanting {
         payload,
         priority,
+        pair,
         patient: said.is_none(),
     };
     Ok((found, wish, wanting))
@@ -345,6 +354,8 @@ async fn compute(
     };
     let mut waiting: SmallVec<[(Place, oneshot::Receiver<Reply>); 1]> = SmallVec::new();
     let mut jobs = Parts::new();
+    // Of a request in parts the first one is compared.
+    let mut pair = wanting.pair;
     for (index, part) in parts_of(rows, model).into_iter().enumerate() {
         let (reply, answer) = oneshot::channel();
         let ticket = ticket();
@@ -360,6 +371,7 @@ async fn compute(
             patient: wanting.patient,
             follows: index > 0,
             on_trial: false,
+            pair: pair.take(),
             reply,
             port: asked.port,
         });

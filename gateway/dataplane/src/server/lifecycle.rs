@@ -6,25 +6,24 @@
 //! idle thread that is taken off its core while holding one would stop the calls behind it. So
 //! adding to the executor and publishing are the steward's.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Server;
+use super::loading::{add, at_idle, by_name, executor_settings, read};
 use super::log::event;
+use super::shadowing::Shadows;
 use super::succession::{Fate, Standing, succeed};
-use super::table::{Family, Model, State, Table};
+use super::table::{Model, State, Table};
 use crate::config::{Config, Versions};
-use crate::executor::{ModelId, NewModel, Settings};
-use crate::model::load::{Loaded, load};
-use crate::model::repository::{is_name, scan};
-use crate::sched::admission::Limits;
-use crate::wire::response::Template;
+use crate::executor::ModelId;
+use crate::model::repository::is_name;
+use crate::shadow::Wishes;
 use crate::wire::status::{Code, Status};
 
 /// How often the steward looks whether a replaced model has been let go of.
@@ -45,6 +44,18 @@ pub enum Command {
     Unload {
         name: String,
         done: Done,
+    },
+    /// Let a version see the model's traffic without answering.
+    Shadow {
+        name: String,
+        version: u64,
+        wishes: Wishes,
+        done: Done,
+    },
+    /// End a model's shadow. What it still had to tell is the answer.
+    EndShadow {
+        name: String,
+        done: oneshot::Sender<Result<Value, Status>>,
     },
     /// Settings were read anew.
     Configure(Box<Config>),
@@ -68,7 +79,10 @@ impl Lifecycle {
     }
 
     /// Asks, and waits for the answer.
-    pub async fn ask(&self, command: impl FnOnce(Done) -> Command) -> Result<(), Status> {
+    pub async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Command,
+    ) -> Result<T, Status> {
         let (done, answer) = oneshot::channel();
         self.send(command(done));
         let stopping = || Status::new(Code::Unavailable, "the server is shutting down");
@@ -90,6 +104,7 @@ struct Steward {
     retiring: Vec<Retiring>,
     /// Models of lost devices, and when to open them again.
     reopen: Vec<(ModelId, Instant)>,
+    shadows: Shadows,
 }
 
 /// Starts the steward.
@@ -106,118 +121,10 @@ pub fn start(server: &Arc<Server>) -> std::io::Result<JoinHandle<()>> {
         commands,
         retiring: Vec::new(),
         reopen: Vec::new(),
+        shadows: Shadows::default(),
     };
     let thread = std::thread::Builder::new().name("steward".into());
     thread.spawn(move || steward.work())
-}
-
-/// Loads what the repository and the settings say, for a server that is starting.
-pub fn load_all(server: &Server) -> Result<Table, String> {
-    let mut table = Table::default();
-    for (name, present) in by_name(&server.config.models)? {
-        let asked = server.config.settings(&name).versions.pick(&present);
-        let mut family = Family::default();
-        for version in present {
-            let state = if asked.contains(&version) {
-                let loaded = read(&server.config, &name, version);
-                match loaded.map(|l| add(server, &server.config, &name, version, l)) {
-                    Ok(model) => State::Live(model),
-                    Err(error) => State::Failed(error),
-                }
-            } else {
-                State::Unloaded
-            };
-            family.versions.insert(version, state);
-        }
-        let newest = family.live().next_back().cloned();
-        family.current = newest;
-        table.families.insert(name, family);
-    }
-    Ok(table)
-}
-
-fn by_name(root: &Path) -> Result<BTreeMap<String, Vec<u64>>, String> {
-    let mut names: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for found in scan(root)? {
-        names.entry(found.name).or_default().push(found.version);
-    }
-    Ok(names)
-}
-
-/// Verifies, opens, probes and warms a version. Touches nothing that calls use.
-fn read(config: &Config, name: &str, version: u64) -> Result<Loaded, String> {
-    let path = config.models.join(name).join(version.to_string());
-    load(&path, config.lanes, &config.settings(name))
-}
-
-/// Gives a loaded version to the executor.
-fn add(server: &Server, config: &Config, name: &str, version: u64, loaded: Loaded) -> Arc<Model> {
-    let settings = config.settings(name);
-    let contract = loaded.verified.contract;
-    let number = version.to_string();
-    let digest = &loaded.report.digest;
-    let template = Template::new(name, &number, digest, &contract.outputs);
-    let metrics = server.metrics.model(name, &number, loaded.max_batch);
-    let classes = loaded.costs.iter().map(|(longest, _)| *longest).collect();
-    let id = server.executor.add(NewModel {
-        contract: contract.clone(),
-        lanes: loaded.lanes,
-        costs: loaded.costs,
-        settings: executor_settings(config, name, loaded.max_batch),
-        metrics: Arc::clone(&metrics),
-    });
-    // The contract was checked: every output has its values.
-    let row = |f: &crate::model::contract::Fallback| {
-        let outputs = contract.outputs.iter();
-        let row = outputs.map(|o| {
-            o.datatype
-                .encode(f.outputs.get(&o.name).map_or(&[], Vec::as_slice))
-        });
-        row.collect::<Result<Vec<_>, _>>().ok()
-    };
-    Arc::new(Model {
-        id,
-        name: name.into(),
-        version,
-        template,
-        max_batch: loaded.max_batch,
-        classes,
-        text: loaded.text.map(Arc::new),
-        fallback: contract.fallback.as_ref().and_then(row),
-        contract,
-        objective: settings.objective().into(),
-        metrics,
-        report: loaded.report,
-    })
-}
-
-fn executor_settings(config: &Config, name: &str, max_batch: usize) -> Settings {
-    let settings = config.settings(name);
-    Settings {
-        limits: Limits {
-            max_batch,
-            queue_rows: settings.queue_rows,
-        },
-        wait: settings.wait(),
-        objective: settings.objective(),
-    }
-}
-
-/// Runs something on a thread that gets a core only when nobody else wants it.
-fn at_idle<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
-    let thread = std::thread::Builder::new().name(name.into());
-    let thread = thread.spawn(move || {
-        let parameters = libc::sched_param { sched_priority: 0 };
-        // SAFETY: changes this thread's own scheduling and reads one struct. If the system
-        // refuses, the work is done at the ordinary priority.
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
-        work()
-    });
-    let thread = thread.map_err(|e| format!("no thread: {e}"))?;
-    thread.join().map_err(|_| "loading panicked".to_owned())
 }
 
 impl Steward {
@@ -262,6 +169,18 @@ impl Steward {
             }
             Command::Unload { name, done } => {
                 let _ = done.send(self.unload(&name));
+            }
+            Command::Shadow {
+                name,
+                version,
+                wishes,
+                done,
+            } => {
+                let (server, config) = (&self.server, &self.config);
+                let _ = done.send(self.shadows.start(server, config, &name, version, wishes));
+            }
+            Command::EndShadow { name, done } => {
+                let _ = done.send(self.shadows.end(&name, "as asked"));
             }
             Command::Configure(config) => self.configure(*config),
             Command::Lost(id) => {
@@ -421,6 +340,7 @@ impl Steward {
             table.families.insert(name.into(), family);
         });
         if before != Some(current) {
+            self.shadows.forget(name, "another version answers");
             let before = before.map_or("none".to_owned(), |v| v.to_string());
             event(
                 "model_live",
@@ -457,6 +377,7 @@ impl Steward {
         self.publish(|table| {
             table.families.insert(name.into(), family);
         });
+        self.shadows.forget(name, "the model was unloaded");
         event("model_unloaded", &[("model", name.into())]);
         self.let_go(retire, true);
         Ok(())
@@ -577,6 +498,7 @@ impl Steward {
                             family.current = Some(fresh);
                         }
                     });
+                    self.shadows.forget(&name, "the model was opened again");
                     event("model_reopened", &[("model", name.into())]);
                     self.let_go(vec![model], false);
                 }

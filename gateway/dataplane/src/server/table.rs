@@ -10,6 +10,7 @@ use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
 use crate::model::load::LoadReport;
 use crate::model::text::TextStage;
+use crate::shadow::Door;
 use crate::wire::response::Template;
 use crate::wire::status::{Code, Status};
 
@@ -30,6 +31,7 @@ pub struct Model {
     /// The deadline of callers who name none, in ns; settings may change it.
     pub objective: AtomicU64,
     pub metrics: Arc<ModelMetrics>,
+    pub shadow: Door,
     pub report: LoadReport,
 }
 

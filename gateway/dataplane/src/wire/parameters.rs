@@ -13,6 +13,9 @@ pub const DIGEST: &str = "sluicegate_digest";
 /// The parameter that says why the model did not answer itself.
 pub const FALLBACK: &str = "sluicegate_fallback";
 
+/// A segment's name is a word, not data.
+const SEGMENT_BYTES: usize = 64;
+
 fn whole(request: &ModelInferRequest, name: &str) -> Option<Option<u64>> {
     let parameter = request.parameters.get(name)?;
     Some(match &parameter.parameter_choice {
@@ -42,6 +45,19 @@ pub fn priority(request: &ModelInferRequest) -> Result<Priority, Status> {
         Some(None) => Err(Status::invalid(
             "parameter 'priority' must be a whole number, 1 matters most (uint64_param)",
         )),
+    }
+}
+
+/// The `segment` parameter: for which group of requests a shadow counts this one.
+pub fn segment(request: &mut ModelInferRequest) -> Result<Option<String>, Status> {
+    let Some(parameter) = request.parameters.remove("segment") else {
+        return Ok(None);
+    };
+    match parameter.parameter_choice {
+        Some(ParameterChoice::StringParam(name)) if name.len() <= SEGMENT_BYTES => Ok(Some(name)),
+        _ => Err(Status::invalid(format!(
+            "parameter 'segment' must be a string of at most {SEGMENT_BYTES} bytes (string_param)"
+        ))),
     }
 }
 
@@ -95,6 +111,20 @@ mod tests {
         assert!(read(1) < read(5) && read(9) == read(1 << 40));
         let wrong = with("priority", ParameterChoice::BoolParam(true));
         assert!(priority(&wrong).is_err());
+    }
+
+    #[test]
+    fn a_segment_is_a_short_string() {
+        let read = |choice| segment(&mut with("segment", choice));
+        let word = ParameterChoice::StringParam("de".into());
+        assert_eq!(read(word), Ok(Some("de".into())));
+        assert_eq!(segment(&mut ModelInferRequest::default()), Ok(None));
+        for wrong in [
+            ParameterChoice::StringParam("x".repeat(65)),
+            ParameterChoice::Int64Param(1),
+        ] {
+            assert!(read(wrong).unwrap_err().message.contains("'segment'"));
+        }
     }
 
     #[test]

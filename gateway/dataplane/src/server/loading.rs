@@ -1,0 +1,131 @@
+//! From a repository to models that answer: what the settings ask for is read, warmed beside the
+//! traffic, and given to the executor.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Server;
+use super::table::{Family, Model, State, Table};
+use crate::config::Config;
+use crate::executor::{NewModel, Settings};
+use crate::model::load::{Loaded, load};
+use crate::model::repository::scan;
+use crate::sched::admission::Limits;
+use crate::shadow::Door;
+use crate::wire::response::Template;
+
+/// Loads what the repository and the settings say, for a server that is starting.
+pub fn load_all(server: &Server) -> Result<Table, String> {
+    let mut table = Table::default();
+    for (name, present) in by_name(&server.config.models)? {
+        let asked = server.config.settings(&name).versions.pick(&present);
+        let mut family = Family::default();
+        for version in present {
+            let state = if asked.contains(&version) {
+                let loaded = read(&server.config, &name, version);
+                match loaded.map(|l| add(server, &server.config, &name, version, l)) {
+                    Ok(model) => State::Live(model),
+                    Err(error) => State::Failed(error),
+                }
+            } else {
+                State::Unloaded
+            };
+            family.versions.insert(version, state);
+        }
+        let newest = family.live().next_back().cloned();
+        family.current = newest;
+        table.families.insert(name, family);
+    }
+    Ok(table)
+}
+
+pub fn by_name(root: &Path) -> Result<BTreeMap<String, Vec<u64>>, String> {
+    let mut names: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for found in scan(root)? {
+        names.entry(found.name).or_default().push(found.version);
+    }
+    Ok(names)
+}
+
+/// Verifies, opens, probes and warms a version. Touches nothing that calls use.
+pub fn read(config: &Config, name: &str, version: u64) -> Result<Loaded, String> {
+    let path = config.models.join(name).join(version.to_string());
+    load(&path, config.lanes, &config.settings(name))
+}
+
+/// Gives a loaded version to the executor.
+pub fn add(
+    server: &Server,
+    config: &Config,
+    name: &str,
+    version: u64,
+    loaded: Loaded,
+) -> Arc<Model> {
+    let settings = config.settings(name);
+    let contract = loaded.verified.contract;
+    let number = version.to_string();
+    let digest = &loaded.report.digest;
+    let template = Template::new(name, &number, digest, &contract.outputs);
+    let metrics = server.metrics.model(name, &number, loaded.max_batch);
+    let shadow = Door::default();
+    let classes = loaded.costs.iter().map(|(longest, _)| *longest).collect();
+    let id = server.executor.add(NewModel {
+        contract: contract.clone(),
+        lanes: loaded.lanes,
+        costs: loaded.costs,
+        settings: executor_settings(config, name, loaded.max_batch),
+        metrics: Arc::clone(&metrics),
+        shadow: Arc::clone(&shadow),
+    });
+    // The contract was checked: every output has its values.
+    let row = |f: &crate::model::contract::Fallback| {
+        let outputs = contract.outputs.iter();
+        let row = outputs.map(|o| {
+            o.datatype
+                .encode(f.outputs.get(&o.name).map_or(&[], Vec::as_slice))
+        });
+        row.collect::<Result<Vec<_>, _>>().ok()
+    };
+    Arc::new(Model {
+        id,
+        name: name.into(),
+        version,
+        template,
+        max_batch: loaded.max_batch,
+        classes,
+        text: loaded.text.map(Arc::new),
+        fallback: contract.fallback.as_ref().and_then(row),
+        contract,
+        objective: settings.objective().into(),
+        metrics,
+        shadow,
+        report: loaded.report,
+    })
+}
+
+pub fn executor_settings(config: &Config, name: &str, max_batch: usize) -> Settings {
+    let settings = config.settings(name);
+    Settings {
+        limits: Limits {
+            max_batch,
+            queue_rows: settings.queue_rows,
+        },
+        wait: settings.wait(),
+        objective: settings.objective(),
+    }
+}
+
+/// Runs something on a thread that gets a core only when nobody else wants it.
+pub fn at_idle<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let thread = std::thread::Builder::new().name(name.into());
+    let thread = thread.spawn(move || {
+        crate::priority::step_back();
+        work()
+    });
+    let thread = thread.map_err(|e| format!("no thread: {e}"))?;
+    thread.join().map_err(|_| "loading panicked".to_owned())
+}

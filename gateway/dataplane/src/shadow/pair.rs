@@ -1,0 +1,143 @@
+//! A request on its way to being a pair. Whatever becomes of it, it ends exactly once: where nobody
+//! says how, by where it was dropped.
+
+use std::sync::Arc;
+
+use super::ends::{End, Ended, Ends};
+use super::sampler::Choice;
+
+/// How far a pair has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// With the incumbent, which may still refuse, fail or lose it.
+    Asked,
+    /// Answered by the incumbent, waiting for the candidate.
+    Mirrored,
+    /// The candidate computes it.
+    Started,
+    Told,
+}
+
+#[derive(Debug)]
+pub struct Pair {
+    choice: Choice,
+    caller: Box<str>,
+    segment: Option<Box<str>>,
+    stage: Stage,
+    ends: Arc<Ends>,
+}
+
+impl Pair {
+    pub fn new(choice: Choice, caller: &str, segment: Option<&str>, ends: Arc<Ends>) -> Self {
+        Self {
+            choice,
+            caller: caller.into(),
+            segment: segment.map(Into::into),
+            stage: Stage::Asked,
+            ends,
+        }
+    }
+
+    /// Which of a part's rows is compared: by the hash, so that it is known beforehand.
+    pub fn row(&self, rows: usize) -> usize {
+        // The hash's low bits: its high bits are small, or it would not be the least.
+        (self.choice.hash % rows.max(1) as u64) as usize
+    }
+
+    /// Whether the incumbent is timed before the candidate.
+    pub fn incumbent_first(&self) -> bool {
+        self.choice.hash >> 32 & 1 == 0
+    }
+
+    /// The incumbent has answered.
+    pub fn mirrored(&mut self) {
+        self.stage = Stage::Mirrored;
+    }
+
+    /// The candidate begins.
+    pub fn started(&mut self) {
+        self.stage = Stage::Started;
+    }
+
+    pub fn complete(mut self, compared: super::ends::Compared) {
+        self.tell(End::Complete, Some(compared));
+    }
+
+    pub fn candidate_error(mut self) {
+        self.tell(End::CandidateError, None);
+    }
+
+    pub fn candidate_timeout(mut self) {
+        self.tell(End::CandidateTimeout, None);
+    }
+
+    fn tell(&mut self, end: End, compared: Option<super::ends::Compared>) {
+        self.stage = Stage::Told;
+        self.ends.end(Ended {
+            choice: self.choice,
+            caller: std::mem::take(&mut self.caller),
+            segment: self.segment.take(),
+            end,
+            compared,
+        });
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Asked => self.tell(End::IncumbentError, None),
+            Stage::Mirrored => self.tell(End::Shed, None),
+            Stage::Started => self.tell(End::CandidateError, None),
+            Stage::Told => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::ends::Compared;
+    use super::*;
+
+    fn pair(ends: &Arc<Ends>, sequence: u64) -> Pair {
+        let choice = Choice {
+            block: 0,
+            sequence,
+            hash: 5,
+        };
+        Pair::new(choice, "bidder", None, Arc::clone(ends))
+    }
+
+    #[test]
+    fn a_pair_ends_once_by_where_it_was_dropped() {
+        let ends = Arc::new(Ends::default());
+        drop(pair(&ends, 0));
+        let mut waiting = pair(&ends, 1);
+        waiting.mirrored();
+        drop(waiting);
+        let mut running = pair(&ends, 2);
+        running.mirrored();
+        running.started();
+        drop(running);
+        let mut late = pair(&ends, 3);
+        late.started();
+        late.candidate_timeout();
+        pair(&ends, 4).complete(Compared::default());
+        let told = ends.drain();
+        let words: Vec<&str> = told["ends"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["end"].as_str().unwrap())
+            .collect();
+        let expected = [
+            "incumbent_error",
+            "shed",
+            "candidate_error",
+            "candidate_timeout",
+            "complete",
+        ];
+        assert_eq!(words, expected);
+    }
+}
