@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         format!("{out}/descriptors.bin"),
         descriptors.encode_to_vec(),
     )?;
+    // Not a service of ours, so not among what reflection tells.
+    let traces = protox::compile(["otlp_trace.proto"], [include])?;
+    prost_build::Config::new().compile_fds(traces)?;
     prost_build::Config::new()
         // Tensor bytes are slices of the received frame, not copies.
         .bytes([".inference"])

@@ -138,13 +138,13 @@ fn secs(ticks: Ticks) -> f64 {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(true)
+        Self::new(true, Counter::default())
     }
 }
 
 impl Metrics {
     /// Without `on`, only what the server itself needs is counted.
-    pub fn new(on: bool) -> Self {
+    pub fn new(on: bool, spans_dropped: Counter) -> Self {
         let mut registry = Registry::default();
         let histogram = |make: fn() -> Histogram| HistogramFamily::new_with_constructor(make);
         let metrics = Self {
@@ -249,6 +249,11 @@ impl Metrics {
             "sluicegate_certificate_expires_seconds",
             "When the server's certificate expires, in seconds since 1970; 0 without TLS",
             m.certificate_expires.clone(),
+        );
+        registry.register(
+            "sluicegate_spans_dropped",
+            "Traced requests whose spans were dropped because nobody fetched them in time",
+            spans_dropped,
         );
         Self {
             registry,

@@ -22,6 +22,8 @@ use crate::record::Outcome;
 const MAX_CONNECTIONS: usize = 64;
 /// Bytes of one command.
 const MAX_COMMAND: usize = 1 << 16;
+/// OTLP's ScopeSpans.
+const OTLP: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
 /// Accepts until the process ends.
@@ -79,7 +81,7 @@ pub async fn serve_control(server: Arc<Server>, listener: UnixListener) {
 async fn control(server: &Server, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let told = |value: Value| respond(StatusCode::OK, JSON, value.to_string().into());
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/spans") => told(server.tracer.drain()),
+        (&Method::GET, "/spans") => respond(StatusCode::OK, OTLP, server.tracer.drain().into()),
         (&Method::GET, "/shadow") => told(shadows(server)),
         (&Method::POST, "/command") => {
             let body = Limited::new(request.into_body(), MAX_COMMAND)

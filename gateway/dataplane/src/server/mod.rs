@@ -189,14 +189,14 @@ pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, St
         IoModel::WorkStealing => 1,
     };
     let ports: Vec<Arc<Port>> = (0..ports).map(|_| Arc::default()).collect();
+    // Spans that nobody fetches are not worth keeping.
+    let traced = (!config.telemetry.otlp.is_empty()).then_some(config.telemetry.trace_ratio);
+    let tracer = Tracer::new(traced);
     let server = Arc::new(Server {
         table: ArcSwap::default(),
         executor: Executor::start(config.lanes, ports.clone()).map_err(StartError::Door)?,
-        metrics: Metrics::new(config.telemetry.metrics),
-        // Spans that nobody fetches are not worth keeping.
-        tracer: Tracer::new(
-            (!config.telemetry.otlp.is_empty()).then_some(config.telemetry.trace_ratio),
-        ),
+        metrics: Metrics::new(config.telemetry.metrics, tracer.dropped.clone()),
+        tracer,
         ports,
         lifecycle: Lifecycle::default(),
         tokenisers: Tokenisers::start(config.tokenizer_threads).map_err(door)?,

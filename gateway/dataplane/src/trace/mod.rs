@@ -3,15 +3,15 @@
 //! The caller's `traceparent` header (W3C Trace Context) decides where there is one; of the others
 //! a share is taken by chance. Spans are kept in a ring: tracing never makes a request wait.
 
+mod otlp;
+
 use std::cell::Cell;
-use std::collections::VecDeque;
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use prometheus_client::metrics::counter::Counter;
 
-use crate::clock::{Ticks, now};
+use crate::clock::now;
 use crate::record::Record;
 
 /// Requests kept at most; more are counted and dropped.
@@ -54,13 +54,9 @@ pub struct Tracer {
     /// Of 2^64 requests without a traceparent so many are traced.
     threshold: u64,
     on: bool,
-    ring: Mutex<Ring>,
-}
-
-#[derive(Debug, Default)]
-struct Ring {
-    spans: VecDeque<Span>,
-    dropped: u64,
+    ring: Mutex<Vec<Span>>,
+    /// Traced requests that found no room.
+    pub dropped: Counter,
 }
 
 impl Tracer {
@@ -70,6 +66,7 @@ impl Tracer {
             threshold: (ratio.unwrap_or(0.0).clamp(0.0, 1.0) * u64::MAX as f64) as u64,
             on: ratio.is_some(),
             ring: Mutex::default(),
+            dropped: Counter::default(),
         }
     }
 
@@ -97,44 +94,21 @@ impl Tracer {
 
     pub fn keep(&self, span: Span) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.spans.len() < KEPT {
-            ring.spans.push_back(span);
+        if ring.len() < KEPT {
+            ring.push(span);
         } else {
-            ring.dropped += 1;
+            drop(ring);
+            self.dropped.inc();
         }
     }
 
-    /// Takes out what is there: times are nanoseconds since 1970.
-    pub fn drain(&self) -> Value {
-        let taken = std::mem::take(&mut *self.ring.lock().unwrap_or_else(PoisonError::into_inner));
-        let began = began();
-        let at = |ticks: Ticks| began + ticks;
-        let spans: Vec<Value> = taken
-            .spans
-            .into_iter()
-            .map(|s| {
-                let r = &s.record;
-                let mut told = json!({
-                    "trace": hex(s.context.trace, 32),
-                    "parent": hex(u128::from(s.context.parent), 16),
-                    "span": hex(u128::from(s.context.span), 16),
-                    "arrived": at(r.arrived),
-                    "written": at(r.written),
-                    "outcome": r.outcome.label(),
-                    "model": s.model,
-                    "version": s.version,
-                    "rows": s.rows,
-                });
-                if let Some((batch, rows)) = s.batch {
-                    told["started"] = at(r.started).into();
-                    told["finished"] = at(r.finished).into();
-                    told["batch"] = batch.into();
-                    told["batch_rows"] = rows.into();
-                }
-                told
-            })
-            .collect();
-        json!({"spans": spans, "dropped": taken.dropped})
+    /// Takes out what is there, as a collector takes it.
+    pub fn drain(&self) -> Vec<u8> {
+        otlp::encode(&self.taken(), began())
+    }
+
+    fn taken(&self) -> Vec<Span> {
+        std::mem::take(&mut *self.ring.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -143,13 +117,6 @@ fn began() -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
     let wall = wall.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(0));
     wall.saturating_sub(now())
-}
-
-fn hex(number: u128, digits: usize) -> String {
-    let mut text = String::with_capacity(digits);
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{number:0digits$x}");
-    text
 }
 
 /// Trace, span and whether it is sampled, of a `traceparent` header.
@@ -181,11 +148,17 @@ fn random() -> u64 {
     STATE.with(|state| {
         let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         state.set(next);
-        let mut z = next;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).max(1)
+        mixed(next)
     })
+}
+
+/// SplitMix64's last step: every bit of what comes out depends on every bit of what goes in. Never 0,
+/// which stands for no span.
+pub fn mixed(number: u64) -> u64 {
+    let mut z = number;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)).max(1)
 }
 
 fn seed() -> u64 {
@@ -205,8 +178,8 @@ mod tests {
     #[test]
     fn a_traceparent_is_followed() {
         let context = Tracer::new(Some(0.0)).decide(Some(PARENT)).unwrap();
-        assert_eq!(hex(context.trace, 32), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(hex(u128::from(context.parent), 16), "00f067aa0ba902b7");
+        assert_eq!(context.trace, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+        assert_eq!(context.parent, 0x00f0_67aa_0ba9_02b7);
     }
 
     #[test]
@@ -257,10 +230,9 @@ mod tests {
             batch: Some((7, 5)),
         };
         (0..KEPT + 3).for_each(|_| tracer.keep(span.clone()));
-        let told = tracer.drain();
-        assert_eq!(told["spans"].as_array().unwrap().len(), KEPT);
-        assert_eq!(told["dropped"], 3);
-        assert_eq!(told["spans"][0]["batch"], 7);
-        assert_eq!(tracer.drain()["spans"].as_array().unwrap().len(), 0);
+        let taken = tracer.taken();
+        assert_eq!((taken.len(), tracer.dropped.get()), (KEPT, 3));
+        assert_eq!(taken[0].batch, Some((7, 5)));
+        assert!(tracer.taken().is_empty());
     }
 }
