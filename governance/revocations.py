@@ -1,12 +1,9 @@
 """What has been revoked, as verified revocations say."""
 
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from governance.predicates import Revocation
-
-_NOTHING: Mapping[str, int] = types.MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -17,10 +14,10 @@ class Revocations:
     theirs.
     """
 
-    keys: Mapping[str, int] = _NOTHING
-    approvals: Mapping[str, int] = _NOTHING
-    datasets: Mapping[str, int] = _NOTHING
-    models: Mapping[str, int] = _NOTHING
+    keys: Mapping[str, int] = field(default_factory=dict)
+    approvals: Mapping[str, int] = field(default_factory=dict)
+    datasets: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, verified: Iterable[Revocation]) -> "Revocations":
