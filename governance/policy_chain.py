@@ -94,6 +94,20 @@ def read(envelope: Envelope) -> Policy:
     return policies.parse(envelope.payload)
 
 
+def check_own_roots(envelope: Envelope) -> Policy:
+    """The policy in an envelope that enough of its own roots signed.
+
+    Enough to read by; to follow it, `accept` asks for a pin or for the version before.
+
+    Raises:
+        MalformedError, PolicyError: it holds none, or too few signed (`new_root_threshold`).
+
+    """
+    found = read(envelope)
+    _check_roots(envelope, found, found, "new_root_threshold")
+    return found
+
+
 def root_signers(envelope: Envelope, trusted: Policy, at: int) -> frozenset[str]:
     """The people who signed as roots of the trusted policy, with keys valid at that time."""
     roots = {

@@ -36,6 +36,7 @@ KINDS: types.MappingProxyType[str, type[Predicate]] = types.MappingProxyType(
 )
 
 P = TypeVar("P", bound=Predicate)
+P_co = TypeVar("P_co", bound=Predicate, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class _Subject:
 
 
 @dataclass(frozen=True)
-class Statement(Generic[P]):
+class Statement(Generic[P_co]):
     """A predicate about a subject.
 
     Attributes:
@@ -65,7 +66,7 @@ class Statement(Generic[P]):
 
     name: str
     digest: str
-    predicate: P
+    predicate: P_co
 
     def __post_init__(self) -> None:
         about = self.predicate.about

@@ -27,6 +27,8 @@ from governance.statements import Statement, check_payload_type, parse
 from governance.vocabulary import APPROVALS, PERMITTED_AFTER_EXPIRY, Action
 
 MAX_ENVELOPES = 16
+# Over all envelopes: a signature that is nobody's is tried against every key of the policy.
+MAX_SIGNATURES = 32
 # Clocks of an approver and of a gateway differ.
 CLOCK_SKEW = 60
 
@@ -264,6 +266,11 @@ def _gather(
     if len(envelopes) > MAX_ENVELOPES:
         raise SignatureError(
             "too_many_envelopes", f"{len(envelopes)} envelopes", expected=f"at most {MAX_ENVELOPES}"
+        )
+    count = sum(len(envelope.signatures) for envelope in envelopes)
+    if count > MAX_SIGNATURES:
+        raise SignatureError(
+            "too_many_signatures", f"{count} signatures", expected=f"at most {MAX_SIGNATURES}"
         )
     by_payload: dict[bytes, list[Envelope]] = {}
     for envelope in envelopes:
