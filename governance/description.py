@@ -25,7 +25,7 @@ def moment(seconds: int) -> str:
 def describe(statement: Statement[Predicate]) -> list[tuple[str, str]]:
     """What a statement says, as names and values for a person to read."""
     said = statement.predicate
-    lines = [("model", statement.name), ("subject", statement.digest)]
+    lines = [("model", statement.name), ("digest", statement.digest)]
     if isinstance(said, Approval):
         lines += _approval(said)
     elif isinstance(said, BreakGlass):
@@ -40,8 +40,9 @@ def describe(statement: Statement[Predicate]) -> list[tuple[str, str]]:
             ("because of", ", ".join(said.approvals)),
         ]
     elif isinstance(said, Revocation):
-        lines += [
+        lines = [
             ("revoked", f"{said.what} {said.target}"),
+            ("model", statement.name if said.what == "model" else "all that depend on it"),
             ("since", moment(said.since)),
             ("reason", said.reason),
         ]

@@ -5,6 +5,7 @@ PEM. Files are made for their owner alone (mode 0600) and never written over.
 """
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,6 +20,7 @@ MIN_PASSPHRASE_BYTES = 12
 MAX_KEY_FILE_BYTES = 16384
 
 
+@lru_cache(maxsize=1024)
 def key_id(public: bytes) -> str:
     """A key's name: `sha256:` and the SHA-256 of its 32 public bytes in hex."""
     return digest(public)
@@ -32,10 +34,15 @@ def public_bytes(key: Ed25519PrivateKey) -> bytes:
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
     """Whether the signature of the message is that key's."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        _loaded(public).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def _loaded(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def check_public(public: bytes) -> None:

@@ -115,7 +115,8 @@ expires = {ends}
 # How many people in the role "root" must sign a policy.
 root_persons = 1
 
-# One entry a key. Roles: {roles}.
+# One entry a key. Roles:
+# {roles}.
 # A service (gateway, ledger) holds no person's role; a trainer holds no other role.
 # `revoked_at` takes a key out at once, with everything that it ever signed; a key that is merely
 # replaced gets an earlier `not_after`. Keep keys of gateways while their deployments are served.

@@ -76,7 +76,8 @@ def verify_deployment(
     bound("audience", said.audience, audience)
     key = _gateway_key(keys, said.gateway, said.effective, revocations)
     if key.revoked_at is not None:
-        # Whoever has the key writes any time into `effective`.
+        # Whoever has the key writes any time into `effective`, so the time of revocation, be it
+        # one to come, does not matter.
         raise SignatureError("revoked_key", f"the key of {key.person} is revoked")
     return Verified(statement.name, envelope.digest, said, key.public_key)
 

@@ -8,36 +8,39 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.output import REFUSED, USAGE, emit, fail, say
+from gateway.cli.output import USAGE, fail
 from governance import shape
 from governance.binding import Verified
-from governance.cli.outcome import read_envelope, refuse, write_file
-from governance.cli.passphrase import PassphraseFile, passphrase
-from governance.description import describe, report_lines
+from governance.cli.outcome import read_envelope, refuse
+from governance.cli.passphrase import PassphraseFile
+from governance.cli.signing import (
+    Add,
+    AsJson,
+    KeyFile,
+    Out,
+    PolicyFile,
+    Yes,
+    current_policy,
+    person,
+    sign_and_write,
+)
+from governance.description import report_lines
 from governance.dsse import Envelope
-from governance.errors import GovernanceError, KeyUseError, StatementError
+from governance.errors import GovernanceError, StatementError
 from governance.policy import Policy
-from governance.policy_chain import check_own_roots
 from governance.predicates import Approval, LedgerHead
 from governance.revocations import Revocations
 from governance.service_verifier import verify_shadow_report
 from governance.shadow_report import ShadowReport
-from governance.signatories import unfit_key
-from governance.signer import FileSigner
 from governance.statements import PAYLOAD_TYPE, Statement, check_payload_type, parse
-from governance.vocabulary import APPROVALS
+from governance.vocabulary import APPROVALS, Action
 
 
 def approve(
-    policy: Annotated[Path, typer.Option(help="The signed policy.", metavar="FILE")],
-    key: Annotated[Path, typer.Option(help="Your private key.", metavar="FILE")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where the approval goes.", metavar="FILE")
-    ] = None,
-    add: Annotated[
-        Path | None,
-        typer.Option(help="Sign the same approval as others did, in its file.", metavar="FILE"),
-    ] = None,
+    policy: PolicyFile,
+    key: KeyFile,
+    out: Out = None,
+    add: Add = None,
     action: Annotated[str, typer.Option(help=", ".join(APPROVALS) + ".")] = "promote",
     model: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     candidate: Annotated[str | None, typer.Option(metavar="sha256:HEX")] = None,
@@ -60,64 +63,60 @@ def approve(
     refusal: Annotated[
         bool, typer.Option("--refuse", help="Sign a refusal; it blocks until it expires.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking again.")] = False,
+    yes: Yes = False,
     passphrase_file: PassphraseFile = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what an action means, and sign for it with your own key.
 
     The approval names candidate, incumbent, report, evidence, policy and fleet, holds for a day at
     most and for one act. Your key stays on your machine; hand over the file.
     """
-    if (out is None) == (add is None):
+    target = add or out
+    if target is None or (add is not None and out is not None):
         fail("say where the approval goes: --out FILE, or --add FILE", USAGE, as_json)
     now = int(time.time())
     try:
-        by = check_own_roots(read_envelope(policy, as_json))
-        by.check_current(now)
         if add is not None:
             if refusal:
                 fail("a refusal is a statement of its own: --out FILE", USAGE, as_json)
             envelope = read_envelope(add, as_json)
             check_payload_type(envelope)
             statement = parse(envelope.payload, Approval)
+            by = current_policy(policy, statement.predicate.action, now, as_json)
             comparison = _comparison(report, by, statement, now, as_json)
         else:
+            known = _action(action, as_json)
             if model is None or candidate is None or incumbent is None:
                 fail("say what to act on: --model, --candidate, --incumbent", USAGE, as_json)
-            asked = Asked(action, model, candidate, None if incumbent == "none" else incumbent)
+            by = current_policy(policy, known, now, as_json)
+            asked = Asked(known, model, candidate, None if incumbent == "none" else incumbent)
             head = _head(ledger, as_json)
             wanted = (report, evidence, head, seconds, comment, refusal)
             statement, comparison = _statement(asked, wanted, by, now, as_json)
             envelope = Envelope(PAYLOAD_TYPE, statement.payload)
-        _check_own(statement, comparison, by, now)
-        signer = FileSigner.open(key, passphrase(passphrase_file, as_json))
-        person = _signer(signer, statement, by, now)
+        _check(statement, comparison, by, now)
+        rule = by.risk_class(statement.name).rules[statement.predicate.action]
+        signer = person(key, passphrase_file, by, [rule], as_json)
     except GovernanceError as error:
         refuse(error, as_json)
-    _show(statement, comparison, person)
-    if not yes and not typer.confirm("Sign this?", err=True):
-        fail("not signed", REFUSED, as_json)
-    envelope = envelope.signed_by(signer)
-    target = out or add or Path()
-    write_file(target, envelope.to_json(), as_json, replace=add is not None)
-    say(f"{target}: signed by {person}")
-    if as_json:
-        emit(
-            {
-                "path": str(target),
-                "digest": statement.payload_digest,
-                "person": person,
-                "approval": shape.write(statement.predicate),
-            }
-        )
+    sign_and_write(
+        statement,
+        envelope,
+        signer,
+        target,
+        more=report_lines(comparison.predicate) if comparison else (),
+        adds=add is not None,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @dataclass(frozen=True)
 class Asked:
     """What to act on."""
 
-    action: str
+    action: Action
     model: str
     candidate: str
     incumbent: str | None
@@ -184,7 +183,7 @@ def _verified(
     )
 
 
-def _check_own(statement: Statement[Approval], comparison: Compared, by: Policy, now: int) -> None:
+def _check(statement: Statement[Approval], comparison: Compared, by: Policy, now: int) -> None:
     """Refuse to sign what could not count."""
     said = statement.predicate
     if (said.policy, said.audience) != (by.digest, by.audience):
@@ -201,32 +200,11 @@ def _check_own(statement: Statement[Approval], comparison: Compared, by: Policy,
         raise StatementError("verdict_not_pass", "the candidate did not pass the comparison")
 
 
-def _signer(signer: FileSigner, statement: Statement[Approval], by: Policy, now: int) -> str:
-    key = by.by_public.get(signer.public_key)
-    if key is None:
-        raise KeyUseError("unknown_key", "the policy does not know this key", remedy="ask a root")
-    unfit = unfit_key(key, now, Revocations())
-    if unfit is not None:
-        raise KeyUseError(unfit.reason, unfit.sentence)
-    rule = by.risk_class(statement.name).rules[statement.predicate.action]
-    if not set(key.roles) & set(rule.roles):
-        raise KeyUseError(
-            "missing_role",
-            f"{key.person} holds none of the roles that sign for this",
-            expected=", ".join(rule.roles),
-            remedy="ask somebody who holds one",
-        )
-    return key.person
-
-
-def _show(statement: Statement[Approval], comparison: Compared, person: str) -> None:
-    say(typer.style(f"{person} is about to sign:", bold=True))
-    lines = describe(statement)
-    if comparison is not None:
-        lines += report_lines(comparison.predicate)
-    width = max(len(name) for name, _ in lines)
-    for name, value in lines:
-        say(f"  {name:<{width}}  {value}")
+def _action(said: str, as_json: bool) -> Action:
+    found = next((action for action in APPROVALS if action == said), None)
+    if found is None:
+        fail(f"--action is one of {', '.join(APPROVALS)}, not '{said}'", USAGE, as_json)
+    return found
 
 
 def _head(said: str | None, as_json: bool) -> LedgerHead | None:

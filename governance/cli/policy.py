@@ -177,4 +177,4 @@ def _text(file: Path, as_json: bool) -> str:
 
 
 def _date(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

@@ -61,7 +61,7 @@ def verify(
             }
         )
         return
-    lines = [("statement", kind), ("digest", envelope.digest), *describe(statement)]
+    lines = [("statement", f"{kind}, {envelope.digest}"), *describe(statement)]
     lines.append(("signed by", ", ".join(signers)))
     width = max(len(name) for name, _ in lines)
     for name, value in lines:

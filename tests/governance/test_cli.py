@@ -1,19 +1,14 @@
 """The commands: keys, policy, approve, statement."""
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from governance.binding import Verified
-from governance.cli import approve, keys, statements
-from governance.cli import policy as policy_commands
 from governance.dsse import Envelope
 from governance.keys import read_public
 from governance.policy_chain import read
@@ -21,105 +16,10 @@ from governance.revocations import Revocations
 from governance.service_verifier import verify_shadow_report
 from governance.shadow_report import ShadowReport
 from governance.signer import FileSigner
-from governance.statements import Statement
 from governance.verifier import verify_approvals
+from tests.governance.command_line import AUDIENCE, Fleet, run, told
 from tests.governance.samples import POLICY
-from tests.governance.signing import CANDIDATE, EVIDENCE, INCUMBENT, MODEL, digest_of, gate, report
-
-WORDS = "correct horse battery"
-AUDIENCE = "bidders-eu"
-PEOPLE = {
-    "olga": "operator,root",
-    "dora": "domain_expert",
-    "greta": "governance_approver",
-    "sam": "security",
-    "gateway-1": "gateway",
-}
-
-app = typer.Typer()
-app.add_typer(keys.app, name="keys")
-app.add_typer(policy_commands.app, name="policy")
-app.add_typer(statements.app, name="statement")
-app.command()(approve.approve)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLUICEGATE_PASSPHRASE", WORDS)
-
-
-def run(*arguments: object, code: int = 0, answer: str = "") -> dict[str, Any]:
-    """Run a command with --json; what it printed on standard output."""
-    outcome = CliRunner().invoke(app, [*map(str, arguments), "--json"], input=answer)
-    assert outcome.exit_code == code, outcome.output
-    lines = outcome.stdout.splitlines()
-    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return found
-
-
-def told(*arguments: object, code: int = 0) -> str:
-    """Run a command as a person does; what it said on standard error."""
-    outcome = CliRunner().invoke(app, [*map(str, arguments)])
-    assert outcome.exit_code == code, outcome.output
-    return outcome.stderr
-
-
-@dataclass(frozen=True)
-class Fleet:
-    folder: Path
-    policy: Path
-
-    def key(self, person: str) -> Path:
-        return self.folder / f"{person}.pem"
-
-    def signer(self, person: str) -> FileSigner:
-        return FileSigner.open(self.key(person), WORDS.encode())
-
-    def report(self, **changes: Any) -> Path:
-        by = read(Envelope.from_json(self.policy.read_bytes()))
-        now = int(time.time())
-        made = report(by, started=now - 7200, ended=now - 3600, **changes)
-        path = self.folder / "report.json"
-        envelope = Statement(MODEL, CANDIDATE, made).envelope(self.signer("gateway-1"))
-        path.write_bytes(envelope.to_json())
-        return path
-
-    def approve(self, person: str, *more: object, code: int = 0, answer: str = "") -> Any:
-        return run(
-            *("approve", "--policy", self.policy, "--key", self.key(person), *more),
-            code=code,
-            answer=answer,
-        )
-
-    @property
-    def asked(self) -> tuple[object, ...]:
-        return ("--model", MODEL, "--candidate", CANDIDATE, "--incumbent", INCUMBENT)
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "approval.json"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    folder = tmp_path_factory.mktemp("fleet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLUICEGATE_PASSPHRASE", WORDS)
-        enrolled: list[object] = []
-        for person, roles in PEOPLE.items():
-            run("keys", "new", "--out", folder / f"{person}.pem")
-            enrolled += ["--key", f"{person}={roles}={folder / f'{person}.pem.pub'}"]
-        text = folder / "policy.toml"
-        run("policy", "init", "--audience", AUDIENCE, "--out", text, *enrolled)
-        signed = folder / "policy.json"
-        run("policy", "sign", text, "--key", folder / "olga.pem", "--out", signed)
-    return Fleet(folder, signed)
-
-
-@pytest.fixture
-def fleet(made: Fleet) -> Fleet:
-    made.out.unlink(missing_ok=True)
-    return made
+from tests.governance.signing import CANDIDATE, EVIDENCE, INCUMBENT, MODEL, digest_of, gate
 
 
 def test_a_new_key_is_shown_as_a_policy_lists_it(fleet: Fleet) -> None:
@@ -280,7 +180,7 @@ def test_a_refusal_is_signed_with_a_reason(fleet: Fleet) -> None:
     asked = (*fleet.asked, *more, "--out", fleet.out)
     assert fleet.approve("greta", *asked, code=1)["reason"] == "no_comment"
     found = fleet.approve("greta", *asked, "--comment", "segment 3 looks wrong")
-    assert found["approval"]["decision"] == "refuse"
+    assert found["predicate"]["decision"] == "refuse"
 
 
 FAILED = {"verdict": "FAIL", "gates": (gate(state="FAIL"),)}
@@ -316,6 +216,7 @@ def test_a_promotion_without_report_or_evidence_is_not_signed(fleet: Fleet) -> N
     more = ("--report", fleet.report())
     assert fleet.approve("dora", *base, *more, code=1)["reason"] == "no_evidence"
     assert fleet.approve("dora", "--yes", code=2)["exit_code"] == 2
+    assert fleet.approve("dora", *base, "--action", "promot", code=2)["exit_code"] == 2
 
 
 def test_a_comment_cannot_steer_the_terminal(fleet: Fleet) -> None:
