@@ -218,6 +218,10 @@ def test_security_and_an_operator_break_the_glass() -> None:
         (("sam", "olga"), {"used_nonces": {samples.break_glass().nonce}}, "replayed_nonce"),
         (("sam", "olga"), {"said": {"policy": digest_of("other")}}, "wrong_policy"),
         (("sam", "olga"), {"said": {"audience": "bidders-us"}}, "wrong_audience"),
+        (("sam", "olga"), {"audience": "bidders-us"}, "wrong_audience"),
+        (("sam", "olga"), {"now": NOW + 90 * DAY}, "policy_expired"),
+        (("sam", "olga"), {"clock_floor": NOW + 1}, "clock_set_back"),
+        (("sam", "olga"), {"revocations": Revocations(models={CANDIDATE: 0})}, "revoked_model"),
     ],
 )
 def test_break_glass_is_bound_like_an_approval(
@@ -261,6 +265,28 @@ def test_a_revocation_that_does_not_count_is_refused(
 ) -> None:
     with pytest.raises(GovernanceError) as refused:
         revoke(*names, model=model, **said)
+    assert refused.value.reason == expected
+
+
+@pytest.mark.parametrize(
+    ("audience", "now", "expected"),
+    [
+        ("bidders-us", NOW, "wrong_audience"),
+        (AUDIENCE, NOW - 11 * DAY, "policy_not_yet_valid"),
+    ],
+)
+def test_a_revocation_is_checked_by_the_policy_of_its_fleet(
+    audience: str, now: int, expected: str
+) -> None:
+    said = replace(samples.revocation(), audience=audience)
+    with pytest.raises(GovernanceError) as refused:
+        verify_revocation(
+            [signed(said, "sam")],
+            policy=samples.POLICY,
+            audience=audience,
+            now=now,
+            revocations=Revocations(),
+        )
     assert refused.value.reason == expected
 
 
