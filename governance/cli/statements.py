@@ -13,6 +13,7 @@ from governance.description import describe, roles_of
 from governance.dsse import verified_keys
 from governance.errors import GovernanceError, SignatureError
 from governance.policy_chain import check_own_roots
+from governance.predicates import Deployment
 from governance.revocations import Revocations
 from governance.signatories import refuse_unsigned, unfit_key
 from governance.statements import KINDS, check_payload_type, parse_any
@@ -38,9 +39,11 @@ def verify(
         if not signed:
             refuse_unsigned([envelope])
         statement = parse_any(envelope.payload)
-        now = int(time.time())
+        said = statement.predicate
+        # A deployment is looked at again long after; its key had to be valid then.
+        at = said.effective if isinstance(said, Deployment) else int(time.time())
         keys = [key for key in by.keys if key.public_key in signed]
-        unfit = [unfit_key(key, now, Revocations()) for key in keys]
+        unfit = [unfit_key(key, at, Revocations()) for key in keys]
         fit = [key for key, exclusion in zip(keys, unfit, strict=True) if exclusion is None]
         if not fit:
             first = next(exclusion for exclusion in unfit if exclusion is not None)

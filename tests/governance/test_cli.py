@@ -16,10 +16,12 @@ from governance.revocations import Revocations
 from governance.service_verifier import verify_shadow_report
 from governance.shadow_report import ShadowReport
 from governance.signer import FileSigner
+from governance.statements import Statement
 from governance.verifier import verify_approvals
+from tests.governance import samples
 from tests.governance.command_line import AUDIENCE, Fleet, run, told
 from tests.governance.samples import POLICY
-from tests.governance.signing import CANDIDATE, EVIDENCE, INCUMBENT, MODEL, digest_of, gate
+from tests.governance.signing import CANDIDATE, DAY, EVIDENCE, INCUMBENT, MODEL, digest_of, gate
 
 
 def test_a_new_key_is_shown_as_a_policy_lists_it(fleet: Fleet) -> None:
@@ -242,6 +244,17 @@ def test_a_statement_that_does_not_verify_is_refused(
     fleet.out.write_bytes(change(envelope).to_json())
     found = run("statement", "verify", fleet.out, "--policy", fleet.policy, code=1)
     assert found["reason"] == reason
+
+
+@pytest.mark.parametrize(("days", "code"), [(0, 0), (400, 1)])
+def test_a_deployment_s_key_has_to_be_valid_when_it_took_effect(
+    fleet: Fleet, days: int, code: int
+) -> None:
+    said = replace(samples.deployment(), effective=int(time.time()) + days * DAY)
+    envelope = Statement(MODEL, CANDIDATE, said).envelope(fleet.signer("gateway-1"))
+    fleet.out.write_bytes(envelope.to_json())
+    found = run("statement", "verify", fleet.out, "--policy", fleet.policy, code=code)
+    assert found.get("reason", "") == ("expired_key" if code else "")
 
 
 def test_a_file_that_is_no_statement_is_said(fleet: Fleet, tmp_path: Path) -> None:
