@@ -10,9 +10,11 @@ from tests.governance.signing import (
     DAY,
     NOW,
     Promotion,
+    approval,
     digest_of,
     gate,
     policy,
+    signed,
     verified_report,
 )
 
@@ -49,6 +51,21 @@ def test_an_approval_for_another_route_is_refused() -> None:
     rollback: dict[str, Any] = {"action": "rollback", "shadow_report": None}
     envelope = PROMOTION.approved("olga", **rollback)
     assert refusal(envelope, model="fraud-2", **rollback) == "wrong_model"
+
+
+def test_a_report_is_not_lent_to_another_route() -> None:
+    envelope = signed(approval(PROMOTION.by), "dora", "greta", model="fraud-2")
+    assert refusal(envelope, model="fraud-2") == "wrong_model"
+
+
+def test_a_report_is_not_lent_to_another_incumbent() -> None:
+    moved = digest_of("new incumbent")
+    assert refusal(approved(incumbent=moved), incumbent=moved) == "wrong_incumbent"
+
+
+def test_a_policy_is_not_lent_to_another_fleet() -> None:
+    us = "bidders-us"
+    assert refusal(approved(audience=us), audience=us) == "wrong_audience"
 
 
 def test_an_approval_for_another_fleet_is_refused() -> None:

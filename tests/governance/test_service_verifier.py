@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from governance.binding import Verified
+from governance.dsse import sign
 from governance.errors import GovernanceError
 from governance.keys import key_id
 from governance.predicates import Deployment
@@ -112,6 +113,12 @@ def test_what_may_not_be_served_is_refused_for_its_own_reason(
 
 def test_a_key_lost_after_the_promotion_takes_nothing_back() -> None:
     assert serve(GATEWAY, revocations=Revocations(keys={DORA: NOW + 1})).name == MODEL
+
+
+def test_a_deployment_signed_as_another_type_of_payload_is_refused() -> None:
+    payload = signed(samples.deployment()).payload
+    envelope = sign(payload, "application/json", signer(GATEWAY))
+    assert refusal(deployment=envelope) == "wrong_payload_type"
 
 
 def test_a_deployment_cannot_be_used_as_a_report() -> None:

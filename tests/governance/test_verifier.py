@@ -232,6 +232,26 @@ def test_break_glass_is_bound_like_an_approval(
     assert refused.value.reason == expected
 
 
+def test_two_people_with_two_justifications_have_not_agreed() -> None:
+    other = replace(samples.break_glass(), justification="another", nonce="e" * 32)
+    with pytest.raises(GovernanceError) as refused:
+        verify_break_glass(
+            [signed(samples.break_glass(), "sam"), signed(other, "olga")],
+            policy=samples.POLICY,
+            action="promote",
+            model=MODEL,
+            candidate=CANDIDATE,
+            incumbent=INCUMBENT,
+            audience=AUDIENCE,
+            now=NOW,
+            proposer="tom",
+            trainer_keys=(),
+            used_nonces=(),
+            revocations=Revocations(),
+        )
+    assert refused.value.reason == "several_statements"
+
+
 def revoke(*names: str, model: str = MODEL, now: int = NOW, **said: Any) -> Any:
     envelope = signed(replace(samples.revocation(), **said), *names, model=model)
     return verify_revocation(
