@@ -261,3 +261,14 @@ def test_a_file_that_is_no_statement_is_said(fleet: Fleet, tmp_path: Path) -> No
     found = run("statement", "verify", fleet.key("dora"), "--policy", fleet.policy, code=1)
     assert found["reason"] == "not_json"
     run("statement", "verify", tmp_path / "none", "--policy", fleet.policy, code=2)
+
+
+def test_a_policy_that_its_roots_did_not_sign_is_not_signed_under(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    unsigned = tmp_path / "policy.json"
+    envelope = Envelope.from_json(fleet.policy.read_bytes())
+    unsigned.write_bytes(replace(envelope, signatures=()).to_json())
+    arguments = ("--policy", unsigned, "--key", fleet.key("olga"))
+    found = run("approve", *arguments, *shadow(fleet, "--yes"), code=1)
+    assert found["reason"] == "new_root_threshold"
