@@ -1,0 +1,156 @@
+"""The shadow report: what a comparison on live requests counted, and what follows from it.
+
+Counts are integers and limits decimal strings, so that an auditor recomputes every e-value from the
+report alone. Who computes them is the verdict; this is only their form.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from governance.errors import MalformedError
+from governance.predicates import Predicate
+from governance.shape import Between
+from governance.vocabulary import Count, Decimal, Digest, Label, Positive, Sentence, Time
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One question that the comparison answers.
+
+    Attributes:
+        name: of the gate, as in the policy.
+        kind: "rate": d of n pairs disagree; "sign": d of n windows are not good.
+        n: pairs or windows.
+        d: those that speak against the candidate; at most n.
+        limit: the rate, or for "sign" the ratio, that must be undercut.
+        alpha: the chance of a false answer that was allowed.
+        e: the e-value that the verdict computed.
+        state: what the gate says.
+
+    """
+
+    name: Label
+    kind: Literal["rate", "sign"]
+    n: Count
+    d: Count
+    limit: Decimal
+    alpha: Decimal
+    e: Decimal
+    state: Verdict
+
+    def __post_init__(self) -> None:
+        if self.d > self.n:
+            raise MalformedError("bad_counts", f"gate {self.name} counts {self.d} of {self.n}")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How the chosen pairs ended; every pair in exactly one way."""
+
+    complete: Count
+    candidate_error: Count
+    candidate_timeout: Count
+    shed: Count
+    incumbent_error: Count
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Decisions that changed: from the upper label to the lower one, and back."""
+
+    down: Count
+    up: Count
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of execute time: how many, how many of them good, of how many pairs each."""
+
+    count: Count
+    ok: Count
+    pairs: Positive
+
+    def __post_init__(self) -> None:
+        if self.ok > self.count:
+            raise MalformedError("bad_counts", f"{self.ok} of {self.count} windows are good")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stratum of the requests."""
+
+    name: Label
+    n: Count
+    d: Count
+    flips: Flips
+
+    def __post_init__(self) -> None:
+        if self.d > self.n:
+            raise MalformedError("bad_counts", f"segment {self.name} counts {self.d} of {self.n}")
+
+
+@dataclass(frozen=True)
+class ShadowReport(Predicate):
+    """A comparison of a candidate with the incumbent, as one gateway or a fleet saw it.
+
+    Attributes:
+        candidate: the digest of the model that was compared.
+        incumbent: the digest of the model that answered meanwhile.
+        audience: the fleet's name.
+        gateway: the gateway that counted, or that summed.
+        policy: the digest of the policy.
+        attempt: the how many-th comparison of this model and incumbent; it divides alpha.
+        seed_commitment: the digest of the seed by which pairs were chosen, fixed before the start.
+        started, ended: when.
+        n, d: pairs that were compared, and decisions among them that differ.
+        gates: every question with its counts and answer.
+        ends: how pairs ended.
+        flips: directions of the changed decisions.
+        windows: of execute time.
+        segments: counts of each stratum.
+        sample_root: the Merkle root of the log of samples.
+        sources: the payload digests of the reports that were summed; none for one gateway's own.
+        verdict: PASS, FAIL or INCONCLUSIVE.
+        reasons: the same for a person to read.
+
+    """
+
+    TYPE: ClassVar[str] = "urn:sluicegate:shadow-report:v1"
+    candidate: Digest
+    incumbent: Digest
+    audience: Label
+    gateway: Label
+    policy: Digest
+    attempt: Positive
+    seed_commitment: Digest
+    started: Time
+    ended: Time
+    n: Count
+    d: Count
+    gates: Annotated[tuple[Gate, ...], Between(1, 256)]
+    ends: Ends
+    flips: Flips
+    windows: Windows
+    segments: Annotated[tuple[Segment, ...], Between(0, 256)]
+    sample_root: Digest
+    sources: Annotated[tuple[Digest, ...], Between(0, 256)]
+    verdict: Verdict
+    reasons: Annotated[tuple[Sentence, ...], Between(0, 256)]
+
+    def __post_init__(self) -> None:
+        if self.d > self.n:
+            raise MalformedError("bad_counts", f"the report counts {self.d} of {self.n}")
+        if self.ended < self.started:
+            raise MalformedError("bad_validity", "the comparison ended before it started")
+        for names in ([g.name for g in self.gates], [s.name for s in self.segments]):
+            if len(set(names)) != len(names):
+                raise MalformedError("duplicate_name", "a gate or a segment is listed twice")
+        if self.verdict == "PASS" and any(gate.state != "PASS" for gate in self.gates):
+            raise MalformedError("contradiction", "the verdict is PASS and a gate says otherwise")
+
+    @property
+    def about(self) -> str:
+        """The candidate."""
+        return self.candidate
