@@ -116,13 +116,20 @@ class Ledger:
                 os.close(self._lock)
                 self._lock = -1
 
-    def append(self, kind: str, body: bytes, key: str) -> Receipt:
+    def append(
+        self,
+        kind: str,
+        body: bytes,
+        key: str,
+        check: Callable[[int, Entry], None] | None = None,
+    ) -> Receipt:
         """Log one entry durably and show the new head to the witnesses.
 
         Args:
             kind: one of `kinds.KINDS`.
             body: canonical JSON.
             key: digest of the statement that it records; the same key twice is logged once.
+            check: asked before a new entry is written, with its index; what it raises refuses it.
 
         Raises:
             EntryError: the entry does not fit its kind; its nonce was used; its key stands for an
@@ -135,13 +142,13 @@ class Ledger:
         checked = entry(kind, body, key)
         with self._turn:
             try:
-                index, repeated = self._commit(checked)
+                index, repeated = self._commit(checked, check)
                 head = self._publish()
             except sqlite3.Error as error:
                 raise unavailable(error, f"appending to {self.path}") from error
         return Receipt(index, head, repeated)
 
-    def _commit(self, new: Entry) -> tuple[int, bool]:
+    def _commit(self, new: Entry, check: Callable[[int, Entry], None] | None) -> tuple[int, bool]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             first = self._first(new)
@@ -149,6 +156,8 @@ class Ledger:
                 self._connection.execute("ROLLBACK")
                 return first, True
             index = self.reader.size
+            if check is not None:
+                check(index, new)
             self._insert(index, new)
             self._connection.execute("COMMIT")
         except BaseException:
