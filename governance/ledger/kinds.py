@@ -143,7 +143,9 @@ def parse_body(body: bytes) -> dict[str, Any]:
     if not body.isascii() or any(c <= 0x20 for c in body):
         raise EntryError("not_canonical", "a body is ASCII without white space")
     try:
-        value = json.loads(body, object_pairs_hook=_sorted, parse_float=_no_float)
+        value = json.loads(
+            body, object_pairs_hook=_sorted, parse_float=_no_float, parse_constant=_no_float
+        )
     except (ValueError, RecursionError) as error:
         raise EntryError("not_canonical", f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -41,7 +41,7 @@ class Answer:
 class End:
     """The end of one chosen pair.
 
-    `caller` is a keyed hash that is only counted. `complete` has both answers; an error or a time-out
+    `caller` is a keyed hash, only counted. `complete` has both answers; an error or a time-out
     of the candidate has the incumbent's; `segment` is one of the policy's, or None.
     """
 

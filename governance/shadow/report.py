@@ -143,7 +143,10 @@ def _parts(report: Mapping[str, Any]) -> tuple[Counts, ShadowPolicy]:
     for key in ("attempt", "started", "ended"):
         if type(report[key]) is not int:
             raise ShadowError("bad_report", f"{key} is a whole number")
-    return parse_counts(report["counts"]), parse_policy(report["policy"])
+    counts, policy = parse_counts(report["counts"]), parse_policy(report["policy"])
+    if set(counts.segments) != {segment.name for segment in policy.segments}:
+        raise ShadowError("bad_report", "the counts' segments are not those of the policy")
+    return counts, policy
 
 
 def combine(reports: Sequence[Mapping[str, Any]], gateway: str) -> dict[str, Any]:
