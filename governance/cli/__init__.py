@@ -1,0 +1,1 @@
+"""Commands of governance: thin functions that call the library and print."""
