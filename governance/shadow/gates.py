@@ -34,7 +34,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "disagreement_limit": Field("0.005", "rate", "0.000001", "0.5", "decisions that differ"),
     "flip_up_limit": Field(None, "rate", "0.000001", "0.5", "below to above the threshold", True),
     "flip_down_limit": Field(None, "rate", "0.000001", "0.5", "above to below it", True),
-    "score_epsilon": Field("0.05", "ratio", "0.000001", "1000000", "a score that moved"),
+    "score_epsilon": Field("0.05", "ratio", "0.000001", "999999", "a score that moved"),
     "score_limit": Field(None, "rate", "0.000001", "0.5", "scores moved further than that", True),
     "error_limit": Field("0.001", "rate", "0.000001", "0.5", "errors and time-outs"),
     "latency_ratio": Field("1.05", "ratio", "1", "10", "p99 of the candidate to the incumbent's"),
