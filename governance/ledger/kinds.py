@@ -27,6 +27,7 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     "verdict": re.compile(r"PASS|FAIL|INCONCLUSIVE"),
 }
 GREATEST = 2**53 - 1
+_SPACE = re.compile(rb"[\x00-\x20]")
 
 _BY = {"at": "int", "model": "model", "candidate": "digest"}
 _SIGNED = {**_BY, "approvals": "approvals"}
@@ -140,7 +141,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     """
     if len(body) > MOST_BYTES:
         raise EntryError("entry_too_large", f"a body of {len(body)} bytes; {MOST_BYTES} at most")
-    if not body.isascii() or any(c <= 0x20 for c in body):
+    if not body.isascii() or _SPACE.search(body):
         raise EntryError("not_canonical", "a body is ASCII without white space")
     try:
         value = json.loads(

@@ -8,6 +8,7 @@ of a known key that does not hold refuses the note.
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,7 @@ from governance.ledger.errors import NoteError
 ED25519, COSIGNATURE = 1, 4
 MOST_SIGNATURES = 16
 MOST_BYTES = 64 * 1024
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 class Signer(Protocol):
@@ -142,7 +144,7 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """
     if len(note) > MOST_BYTES:
         raise NoteError("note_too_long", f"a note of {len(note)} characters is not read")
-    if any(ord(c) < 0x20 and c != "\n" for c in note):
+    if _CONTROL.search(note):
         raise NoteError("bad_note", "a note has no control characters but line feeds")
     text, gap, rest = note.rpartition("\n\n")
     if not gap or not text or not rest.endswith("\n"):
