@@ -1,0 +1,1 @@
+"""An append-only log that shows when it was tampered with."""
