@@ -1,1 +1,1 @@
-"""Signed promotion of models will live here; there is nothing yet."""
+"""The live model changes only by signed approval: keys, statements, ledger, states, verdicts."""

@@ -3,6 +3,7 @@
 import typer
 
 from gateway.cli import models, pack, serve, status
+from governance.cli import approve, emergency, keys, log, policy, statements
 
 EPILOG = "Exit codes: 0 done, 1 refused by a check, 2 usage, 3 unreachable. Every command: --json."
 
@@ -21,6 +22,13 @@ app.command(epilog=EPILOG)(serve.serve)
 app.command(epilog=EPILOG)(pack.pack)
 app.add_typer(models.app, name="models", epilog=EPILOG)
 app.command(epilog=EPILOG)(status.status)
+app.add_typer(keys.app, name="keys", epilog=EPILOG)
+app.add_typer(policy.app, name="policy", epilog=EPILOG)
+app.command(epilog=EPILOG)(approve.approve)
+app.command("break-glass", epilog=EPILOG)(emergency.break_glass)
+app.command(epilog=EPILOG)(emergency.revoke)
+app.add_typer(statements.app, name="statement", epilog=EPILOG)
+app.add_typer(log.app, name="log", epilog=EPILOG)
 
 
 def main() -> None:
