@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +23,24 @@ from trainer.text import FittedText
 TEXTS = 512
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """The specialist is fitted once a process: its embeddings are cached, its head is not."""
+def fitted_encoder(say: Say) -> FittedText:
+    """The demo's text specialist; its embeddings are cached, its head is fitted anew."""
 
-    fitted: FittedText
+    @contextmanager
+    def step(text: str) -> Iterator[Say]:
+        say(text)
+        yield say
 
-
-_kept: list[_Kept] = []
-
-
-def _fitted(say: Say) -> FittedText:
-    if not _kept:
-
-        @contextmanager
-        def step(text: str) -> Iterator[Say]:
-            say(text)
-            yield say
-
-        fitted: Fitted = SENSITIVE_CONTENT.fit(step)
-        if not isinstance(fitted, FittedText):
-            raise TypeError("the text specialist is no text specialist")
-        _kept.append(_Kept(fitted))
-    return _kept[0].fitted
+    fitted: Fitted = SENSITIVE_CONTENT.fit(step)
+    if not isinstance(fitted, FittedText):
+        raise TypeError("the text specialist is no text specialist")
+    return fitted
 
 
 @contextmanager
 def encoder_workspace(s: Scenario, say: Say) -> Iterator[tuple[Path, Path]]:
     """A repository with the text encoder, and requests of one held-out post each."""
-    fitted = _fitted(say)
+    fitted = fitted_encoder(say)
     with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
         repository, messages = Path(folder, "models"), Path(folder, "requests.bin")
         repository.mkdir()
@@ -68,7 +56,7 @@ def encoder_share(s: Scenario, say: Say) -> Result:
     is for the bare call: tokenise each text, run once, copy out, one thread on the same core.
     Windows alternate; the ratio is that of each pair.
     """
-    fitted = _fitted(say)
+    fitted = fitted_encoder(say)
     with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
         repository, messages = Path(folder, "models"), Path(folder, "requests.bin")
         repository.mkdir()

@@ -19,6 +19,7 @@ from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
 from bench.servers import Contender
 from bench.setting import Say, conditions_of, load_spec, ok_per_s, workspace
+from bench.shadow import shadow
 from bench.storm import storm
 from bench.swap import swap
 from bench.tracing import telemetry
@@ -240,6 +241,7 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "packed": packed,
     "added": added,
     "overload": overload,
+    "shadow": shadow,
     "swap": swap,
     "storm": storm,
     "telemetry": telemetry,

@@ -15,6 +15,7 @@ KINDS = (
     "runtimes",
     "peers",
     "precision",
+    "shadow",
     "swap",
     "storm",
     "telemetry",
@@ -49,6 +50,7 @@ class Scenario:
     io_threads: int = 1
     model: str = "delay"
     swaps: int = 0
+    share: float = 1.0
     cancel_share: float = 0.0
 
 

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench import models, servers, workload
 from bench.load import LoadError, LoadSpec, run
 from bench.results import Bar, Figure, Result
+from bench.samples import latencies
 from bench.scenario import Scenario
 from bench.servers import Contender
 from bench.setting import Say, conditions_of, load_spec, ok_per_s
@@ -28,7 +29,6 @@ from gateway.wire import open_inference_pb2_grpc as stubs
 NAME = "tabular"
 # Between two swaps of a window.
 PAUSE_S = 0.02
-SAMPLE = np.dtype([("at_ns", "<u8"), ("latency_us", "<u4"), ("status", "u1")])
 
 
 def pack_marked(repository: Path, version: int) -> str:
@@ -116,13 +116,6 @@ def _drive(port: int, pid: int, current: int, count: int, begin: float, gap: flo
     sys.stdout.write(json.dumps({"took_ms": swaps.took_ms, "memory_mb": swaps.memory_mb}))
 
 
-def _latencies(samples: Path) -> NDArray[np.uint32]:
-    """µs of every good answer of a window, uint32 [n]."""
-    read = np.fromfile(samples, SAMPLE)
-    latencies: NDArray[np.uint32] = read["latency_us"][read["status"] == 0]
-    return latencies
-
-
 def _p999(latencies: list[NDArray[np.uint32]]) -> float:
     return float(np.quantile(np.concatenate(latencies), 0.999))
 
@@ -195,7 +188,7 @@ def _under_load(
             samples = root / "samples.bin"
             spec = load_spec(s, requests, rate=rate, seed=turn + 1, samples=samples)
             report = run(spec, server.port) if name == "steady" else swaps.during(spec, count)
-            kept.append(_latencies(samples))
+            kept.append(latencies(samples))
             runs.append({"window": name, "turn": turn, "swaps": count, **report})
     say(f"{s.name}: every answer of one more window is checked")
     many = root / "many.bin"

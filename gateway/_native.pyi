@@ -11,7 +11,8 @@ def serve(
     defaults: str,
     overrides: str,
     on_ready: Callable[[str], None],
-    control: list[str],
+    beside: tuple[list[str], list[str]],
+    allow_unsigned: bool,
 ) -> int: ...
 def verify(path: str | PathLike[str], load: bool = False) -> str: ...
 def scan(path: str | PathLike[str]) -> str: ...

@@ -1,7 +1,7 @@
 """A gateway's governance folder: where policy, statements, ledger and what is live are kept.
 
     policies/N.json        the chain of signed policies; `pin` holds the first one's digest
-    keys/                  the gateway's and the ledger's own keys; `passphrase`, if it is unattended
+    keys/                  the gateway's and the ledger's own keys; `passphrase` if unattended
     ledger.db              the ledger
     statements/HEX.json    every envelope, by its payload's digest
     bundles/MODEL/HEX/     evidence, by the candidate's digest
@@ -74,18 +74,23 @@ class Home:
             MalformedError, PolicyError: the chain does not hold.
 
         """
+        return self.policies()[-1]
+
+    def policies(self) -> tuple[Policy, ...]:
+        """The chain, oldest first; at least one. Raises what `policy` raises."""
         pin = self.root / "pin"
         if not pin.is_file():
             raise HomeError("no_pin", f"{pin} is not there", expected="the first policy's digest")
         pinned = pin.read_text().strip()
-        current: Policy | None = None
+        chain: list[Policy] = []
         number = 1
         while (path := self.root / "policies" / f"{number}.json").is_file():
-            current = succeed(Envelope.from_json(path.read_bytes()), current, pinned)
+            before = chain[-1] if chain else None
+            chain.append(succeed(Envelope.from_json(path.read_bytes()), before, pinned))
             number += 1
-        if current is None:
+        if not chain:
             raise HomeError("no_policy", f"{self.root / 'policies'} holds no 1.json")
-        return current
+        return tuple(chain)
 
     def add_policy(self, envelope: Envelope, version: int) -> None:
         """Keep a policy that was accepted."""

@@ -30,6 +30,10 @@ def serve(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Health, metrics and status [127.0.0.1:8002]."),
     ] = None,
+    admin: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Governance's door [127.0.0.1:8003]."),
+    ] = None,
     io_threads: Annotated[
         int | None, typer.Option(min=1, help="Threads that speak gRPC [half the cores].")
     ] = None,
@@ -50,18 +54,12 @@ def serve(
 
     if models is None and config is None:
         fail("say which models to serve: --models DIR, or --config FILE", USAGE, as_json)
-    if not allow_unsigned:
-        fail(
-            "nothing here is signed, and this version cannot check signatures yet: "
-            "say --allow-unsigned to serve all the same",
-            REFUSED,
-            as_json,
-        )
     flags: dict[str, str | int] = {}
     for key, value in (
         ("models", str(models) if models else None),
         ("grpc", grpc),
         ("http", http),
+        ("admin", admin),
         ("io_threads", io_threads),
         ("lanes", lanes),
     ):
@@ -74,8 +72,9 @@ def serve(
         told = json.loads(text)
         for model in told["models"]:
             _introduce(model)
-        warning = "UNSIGNED: nobody has signed for these models (--allow-unsigned)"
-        say(typer.style(warning, fg="yellow", bold=True))
+        if allow_unsigned:
+            warning = "UNSIGNED: nobody has signed for these models (--allow-unsigned)"
+            say(typer.style(warning, fg="yellow", bold=True))
         say(f"ready: gRPC on {told['grpc']}, HTTP on {told['http']} (/status, /metrics)")
         if as_json:
             emit(told)
@@ -83,12 +82,15 @@ def serve(
     # The data plane handles SIGINT itself; Python's own handler would add a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     use_onnxruntime()
-    control = [sys.executable, "-m", "gateway.control"]
+    telemetry = [sys.executable, "-m", "gateway.control"]
+    governance = [sys.executable, "-m", "governance.service"]
     try:
         with tempfile.TemporaryDirectory(prefix="sluicegate-") as folder:
             # A socket of its own, unless the settings name one.
             socket = json.dumps(str(Path(folder, "control.sock")))
-            cut = _native.serve(config, f"control_socket = {socket}\n", overrides, ready, control)
+            defaults = f"control_socket = {socket}\n"
+            beside = (telemetry, governance)
+            cut = _native.serve(config, defaults, overrides, ready, beside, allow_unsigned)
     except ValueError as error:
         fail(str(error), USAGE, as_json)
     except OSError as error:

@@ -123,12 +123,24 @@ impl Default for TelemetrySettings {
     }
 }
 
+/// `[governance]`: the models that answer are those that people signed for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GovernanceSettings {
+    /// The governance folder.
+    pub home: PathBuf,
+    /// Certificates of the admin door: ca.pem, server.pem, server.key; empty: no admin door.
+    #[serde(default)]
+    pub tls: PathBuf,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub models: PathBuf,
     pub grpc: String,
     pub http: String,
+    pub admin: String,
     pub io_threads: usize,
     pub io_model: IoModel,
     pub io_spin_us: u64,
@@ -145,6 +157,7 @@ pub struct Config {
     pub max_unread_bytes: usize,
     pub control_socket: PathBuf,
     pub telemetry: TelemetrySettings,
+    pub governance: Option<GovernanceSettings>,
     pub tls: Option<TlsSettings>,
     pub caller: BTreeMap<String, CallerSettings>,
     pub model: BTreeMap<String, ModelSettings>,
@@ -249,6 +262,7 @@ impl Default for Config {
             models: PathBuf::new(),
             grpc: "127.0.0.1:8001".into(),
             http: "127.0.0.1:8002".into(),
+            admin: "127.0.0.1:8003".into(),
             io_threads: (cores / 2).max(1),
             io_model: IoModel::PerThread,
             io_spin_us: 50,
@@ -265,6 +279,7 @@ impl Default for Config {
             max_unread_bytes: 256 << 20,
             control_socket: PathBuf::new(),
             telemetry: TelemetrySettings::default(),
+            governance: None,
             tls: None,
             caller: BTreeMap::new(),
             model: BTreeMap::new(),
@@ -424,6 +439,8 @@ impl Config {
                 self.control_socket == other.control_socket,
             ),
             ("telemetry", self.telemetry == other.telemetry),
+            ("governance", self.governance == other.governance),
+            ("admin", self.admin == other.admin),
             ("compat", self.compat == other.compat),
             (
                 "repository_calls",

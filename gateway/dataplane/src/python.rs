@@ -2,6 +2,7 @@
 //! plane. JSON goes out, so that no Python object is touched while anything runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -10,8 +11,10 @@ use serde_json::json;
 use crate::config::{Config, ModelSettings};
 use crate::engine::onnx;
 use crate::model::describe::{Wishes, describe};
+use crate::model::gate::{Gate, MaybeGate, Purpose};
 use crate::model::load::load as load_model;
 use crate::model::{directory, repository};
+use crate::server::control::Commands;
 use crate::server::{StartError, start};
 
 fn refused(error: String) -> PyErr {
@@ -26,6 +29,49 @@ fn to_py(error: StartError) -> PyErr {
     }
 }
 
+/// Governance in Python: see governance/enforce.py.
+struct PythonGate(Py<PyAny>);
+
+impl PythonGate {
+    fn ask<T>(&self, ask: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<T>) -> Result<T, String> {
+        Python::attach(|py| ask(py, &self.0).map_err(|e| e.value(py).to_string()))
+    }
+}
+
+impl Gate for PythonGate {
+    fn live(&self, model: &str) -> Result<Option<String>, String> {
+        self.ask(|py, gate| gate.call_method1(py, "live", (model,))?.extract(py))
+    }
+
+    fn may(&self, purpose: Purpose, model: &str, digest: &str) -> Result<(), String> {
+        let method = match purpose {
+            Purpose::Serve => "may_serve",
+            Purpose::Shadow => "may_shadow",
+        };
+        self.ask(|py, gate| gate.call_method1(py, method, (model, digest)).map(drop))
+    }
+}
+
+/// Who permits models, by the settings.
+fn gate(py: Python<'_>, config: &Config, allow_unsigned: bool) -> PyResult<MaybeGate> {
+    match (&config.governance, allow_unsigned) {
+        (Some(_), true) => Err(refused(
+            "[governance] and --allow-unsigned contradict each other: choose one".into(),
+        )),
+        (Some(governance), false) => {
+            let enforce = py.import("governance.enforce")?;
+            let gate = enforce.call_method1("gate", (&governance.home,));
+            let gate = gate.map_err(|e| PyRuntimeError::new_err(e.value(py).to_string()))?;
+            Ok(Some(Arc::new(PythonGate(gate.unbind()))))
+        }
+        (None, true) => Ok(None),
+        (None, false) => Err(PyRuntimeError::new_err(
+            "nobody has signed for these models: set [governance] home in the configuration, or \
+             say --allow-unsigned to serve all the same",
+        )),
+    }
+}
+
 /// Says where libonnxruntime.so is.
 #[pyfunction]
 fn set_onnxruntime(path: PathBuf) {
@@ -34,8 +80,8 @@ fn set_onnxruntime(path: PathBuf) {
 
 /// Serves until SIGTERM or SIGINT. `defaults` and `overrides` are TOML lines put under and over the
 /// file's; `on_ready` is
-/// called once with the status as JSON; `control` is the command that starts the control process.
-/// Returns the number of calls cut off at the end.
+/// called once with the status as JSON; `beside` are the commands that start the telemetry and the governance
+/// processes beside it. Models that nobody signed for are served only if `allow_unsigned`. Returns the number of calls cut off at the end.
 #[pyfunction]
 fn serve(
     py: Python<'_>,
@@ -43,7 +89,8 @@ fn serve(
     defaults: &str,
     overrides: &str,
     on_ready: Py<PyAny>,
-    control: Vec<String>,
+    beside: (Vec<String>, Vec<String>),
+    allow_unsigned: bool,
 ) -> PyResult<i64> {
     let text = match &config {
         Some(path) => std::fs::read_to_string(path)
@@ -65,7 +112,13 @@ fn serve(
         };
         Config::merged(defaults, &text, overrides)
     };
-    let running = py.detach(|| start(first, control)).map_err(to_py)?;
+    let gate = gate(py, &first, allow_unsigned)?;
+    let (telemetry, governance) = beside;
+    let commands = Commands {
+        telemetry,
+        governance,
+    };
+    let running = py.detach(|| start(first, commands, gate)).map_err(to_py)?;
     on_ready.call1(py, (running.describe().to_string(),))?;
     let cut = py.detach(|| {
         running.wait_for_signal(reread);
@@ -93,7 +146,7 @@ fn verify(py: Python<'_>, path: PathBuf, load: bool) -> PyResult<String> {
             "files": files,
         });
         if load {
-            let loaded = load_model(&path, 1, &ModelSettings::default())?;
+            let loaded = load_model(&path, 1, &ModelSettings::default(), None)?;
             found["row_dependence"] = json!(loaded.report.row_dependence);
             found["runs_on"] = json!(loaded.report.engine);
             let lines = loaded.costs.iter().flat_map(|(_, c)| c.lines());

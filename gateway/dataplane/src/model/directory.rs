@@ -183,6 +183,14 @@ fn parse_manifest(bytes: &[u8]) -> Result<Manifest, String> {
     Ok(manifest)
 }
 
+/// The digest that a model directory claims by its manifest; nothing else of it is looked at.
+pub fn claimed_digest(path: &Path) -> Result<String, String> {
+    let manifest = read_regular(&path.join(MANIFEST), MANIFEST_LIMIT);
+    Ok(digest_of(
+        &manifest.map_err(|e| format!("{MANIFEST}: {e}"))?,
+    ))
+}
+
 /// Checks every byte of a model directory and returns what was checked.
 ///
 /// Refused: a manifest that is not canonical, a file that differs in size or digest, a file that

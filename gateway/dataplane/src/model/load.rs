@@ -43,14 +43,26 @@ pub struct LoadReport {
     pub load_ms: f64,
 }
 
-/// Verifies, opens on every lane, probes and warms.
+/// Verifies, opens on every lane, probes and warms. With a `permitted` digest, nothing else is
+/// loaded: what was permitted is what was read.
 ///
 /// # Errors
 /// A sentence that says which check failed.
-pub fn load(path: &Path, lanes: usize, settings: &ModelSettings) -> Result<Loaded, String> {
+pub fn load(
+    path: &Path,
+    lanes: usize,
+    settings: &ModelSettings,
+    permitted: Option<&str>,
+) -> Result<Loaded, String> {
     let max_rows = settings.max_batch;
     let started = now();
     let verified = verify(path)?;
+    if let Some(permitted) = permitted.filter(|p| *p != verified.digest) {
+        let is = &verified.digest;
+        return Err(format!(
+            "the directory was changed while it was loaded: {permitted} was permitted, it is {is}"
+        ));
+    }
     let contract = &verified.contract;
     let largest = Bucket {
         rows: if contract.is_batched() { max_rows } else { 1 },

@@ -3,6 +3,7 @@
 pub mod contract;
 pub mod describe;
 pub mod directory;
+pub mod gate;
 pub mod load;
 pub mod probe;
 pub mod repository;

@@ -1,7 +1,6 @@
-//! The control process: kept running beside the server, and the socket through which it asks.
-//!
-//! It exports telemetry, so that nothing which speaks to the outside runs in the serving process.
-//! If it dies, serving goes on and it is started again.
+//! The processes kept running beside the server, and the socket through which they ask: one exports
+//! telemetry, one governs. Nothing that speaks to the outside or writes a ledger runs in the serving
+//! process. If one dies, serving goes on and it is started again.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -23,20 +22,34 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The process's minder; stopping it stops the process.
-#[derive(Default)]
-pub struct Control {
-    stop: Option<Sender<()>>,
-    minder: Option<JoinHandle<()>>,
+/// How the processes beside the server are started: program and arguments, those apart that the
+/// settings decide.
+#[derive(Debug, Default)]
+pub struct Commands {
+    pub telemetry: Vec<String>,
+    pub governance: Vec<String>,
 }
 
-/// Opens the socket, if settings name one, and starts the process, if it has something to do.
+/// One process's minder; stopping it stops the process.
+struct Minder {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// The processes' minders.
+#[derive(Default)]
+pub struct Control {
+    minders: Vec<Minder>,
+}
+
+/// Opens the socket, if settings name one, and starts the processes that have something to do.
 pub fn start(
     server: &Arc<Server>,
     runtime: &Runtime,
-    command: Vec<String>,
+    commands: Commands,
 ) -> Result<Control, String> {
-    let socket = &server.config.control_socket;
+    let config = &server.config;
+    let socket = &config.control_socket;
     if socket.as_os_str().is_empty() {
         return Ok(Control::default());
     }
@@ -45,31 +58,55 @@ pub fn start(
         listen(socket).map_err(|e| format!("control socket {}: {e}", socket.display()))?
     };
     runtime.spawn(http::serve_control(Arc::clone(server), listener));
-    let Some((program, arguments)) = command.split_first() else {
-        return Ok(Control::default());
-    };
-    if server.config.telemetry.otlp.is_empty() {
-        return Ok(Control::default());
+    let mut control = Control::default();
+    if let (Some(mut start), false) = (
+        command(&commands.telemetry),
+        config.telemetry.otlp.is_empty(),
+    ) {
+        start
+            .arg("--socket")
+            .arg(socket)
+            .args(["--otlp", &config.telemetry.otlp])
+            .args(["--every", &config.telemetry.export_seconds.to_string()]);
+        control.minders.push(Minder::of("telemetry", start)?);
     }
-    let telemetry = &server.config.telemetry;
+    if let (Some(mut start), Some(governance)) = (command(&commands.governance), &config.governance)
+    {
+        start
+            .arg("--socket")
+            .arg(socket)
+            .arg("--home")
+            .arg(&governance.home)
+            .arg("--models")
+            .arg(&config.models)
+            .args(["--admin", &config.admin]);
+        if !governance.tls.as_os_str().is_empty() {
+            start.arg("--tls").arg(&governance.tls);
+        }
+        control.minders.push(Minder::of("governance", start)?);
+    }
+    Ok(control)
+}
+
+fn command(words: &[String]) -> Option<Command> {
+    let (program, arguments) = words.split_first()?;
     let mut start = Command::new(program);
     start
         .args(arguments)
-        .arg("--socket")
-        .arg(socket)
-        .args(["--otlp", &telemetry.otlp])
-        .args(["--every", &telemetry.export_seconds.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    let (stop, stopped) = channel();
-    let minder = std::thread::Builder::new()
-        .name("minder".into())
-        .spawn(move || mind(start, &stopped))
-        .map_err(|e| format!("no thread for the control process: {e}"))?;
-    Ok(Control {
-        stop: Some(stop),
-        minder: Some(minder),
-    })
+    Some(start)
+}
+
+impl Minder {
+    fn of(what: &'static str, command: Command) -> Result<Self, String> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new()
+            .name("minder".into())
+            .spawn(move || mind(what, command, &stopped))
+            .map_err(|e| format!("no thread for the {what} process: {e}"))?;
+        Ok(Self { stop, thread })
+    }
 }
 
 /// Takes the socket's place; only a socket that nobody listens at is taken away.
@@ -87,18 +124,22 @@ fn listen(socket: &Path) -> std::io::Result<UnixListener> {
 }
 
 impl Control {
-    /// Ends the process and waits for it, `LAST_WORDS` at most.
+    /// Ends the processes and waits for them, `LAST_WORDS` at most.
     pub fn stop(self) {
-        drop(self.stop);
-        if let Some(minder) = self.minder {
-            // The minder has nothing to tell.
-            let _ = minder.join();
+        let threads = self.minders.into_iter().map(|minder| {
+            drop(minder.stop);
+            minder.thread
+        });
+        // All are told before the first is waited for.
+        for thread in threads.collect::<Vec<_>>() {
+            // A minder has nothing to tell.
+            let _ = thread.join();
         }
     }
 }
 
 /// Starts the process and starts it again when it ends, later each time it fails soon.
-fn mind(mut command: Command, stopped: &Receiver<()>) {
+fn mind(what: &str, mut command: Command, stopped: &Receiver<()>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
@@ -109,12 +150,18 @@ fn mind(mut command: Command, stopped: &Receiver<()>) {
                 }
                 event(
                     "control_ended",
-                    &[("after_s", begun.elapsed().as_secs().into())],
+                    &[
+                        ("process", what.into()),
+                        ("after_s", begun.elapsed().as_secs().into()),
+                    ],
                 );
             }
             Err(error) => event(
                 "control_not_started",
-                &[("error", error.to_string().into())],
+                &[
+                    ("process", what.into()),
+                    ("error", error.to_string().into()),
+                ],
             ),
         }
         if begun.elapsed() > LONGEST_PAUSE {

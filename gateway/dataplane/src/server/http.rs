@@ -244,7 +244,7 @@ fn described(server: &Server, model: &Model) -> Value {
         .collect();
     json!({
         "digest": model.report.digest,
-        "signed": false,
+        "signed": server.gate.is_some(),
         "engine": model.report.engine,
         "row_dependence": model.report.row_dependence,
         "max_batch": model.max_batch,

@@ -15,13 +15,15 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Server;
-use super::loading::{add, at_idle, by_name, executor_settings, read};
+use super::loading::{add, asked, at_idle, by_name, executor_settings, permitted, read};
 use super::log::event;
 use super::shadowing::Shadows;
 use super::succession::{Fate, Standing, succeed};
 use super::table::{Model, State, Table};
 use crate::config::{Config, Versions};
 use crate::executor::ModelId;
+use crate::model::gate::{Purpose, check};
+use crate::model::load::Loaded;
 use crate::model::repository::is_name;
 use crate::shadow::Wishes;
 use crate::wire::status::{Code, Status};
@@ -229,7 +231,10 @@ impl Steward {
                 return Err(Status::new(Code::NotFound, text));
             }
             Some(version) => vec![version],
-            None => self.config.settings(name).versions.pick(&present),
+            None => {
+                let asked = asked(&self.server.gate, &self.config, name, &present);
+                asked.map_err(|e| Status::new(Code::Unavailable, e))?
+            }
         };
         self.note_unloaded(name, &present);
         let mut failure = None;
@@ -249,7 +254,8 @@ impl Steward {
             .collect();
         if let Some(newest) = loaded.last().copied() {
             // One version by name: beside the others, if the settings ask for several.
-            let several = self.config.settings(name).versions != Versions::Latest(1);
+            let several = self.server.gate.is_none()
+                && self.config.settings(name).versions != Versions::Latest(1);
             self.go_live(name, &loaded, newest, version.is_some() && several);
         }
         failure.map_or(Ok(()), |text| Err(Status::new(Code::Internal, text)))
@@ -270,12 +276,13 @@ impl Steward {
     /// Makes a version resident; one that is live or on standby is so already.
     fn load_version(&mut self, name: &str, version: u64) -> Result<(), String> {
         let before = self.state(name, version);
-        if let Some(State::Live(_) | State::Standby(_)) = before {
-            return Ok(());
+        if let Some(State::Live(model) | State::Standby(model)) = before {
+            // Permitted when it was loaded; a revocation may have come since.
+            let digest = &model.report.digest;
+            return check(&self.server.gate, Purpose::Serve, name, digest);
         }
         self.set_state(name, version, State::Loading);
-        let (config, model) = (self.config.clone(), name.to_owned());
-        let loaded = at_idle("load", move || read(&config, &model, version)).and_then(|r| r);
+        let loaded = self.open(name, version);
         let place = format!("{name}/{version}");
         match loaded {
             Ok(loaded) => {
@@ -298,6 +305,14 @@ impl Steward {
                 Err(error)
             }
         }
+    }
+
+    /// Opens a version that may serve, on a thread that gives way to calls.
+    fn open(&self, name: &str, version: u64) -> Result<Loaded, String> {
+        let (gate, config) = (&self.server.gate, self.config.clone());
+        let digest = permitted(gate, &config, Purpose::Serve, name, version)?;
+        let name = name.to_owned();
+        at_idle("load", move || read(&config, &name, version, digest)).and_then(|r| r)
     }
 
     /// Lets resident versions answer in place of the others, in one step (see `succession`).
@@ -430,7 +445,12 @@ impl Steward {
             let table = self.server.table.load();
             let family = table.families.get(&name);
             let known = |v: &u64| family.is_some_and(|f| f.versions.contains_key(v));
-            let asked = self.config.settings(&name).versions.pick(&present);
+            // Governance tells what it swaps; a folder that appears changes nothing.
+            let settings = self.config.settings(&name);
+            let asked = match self.server.gate {
+                None => settings.versions.pick(&present),
+                Some(_) => Vec::new(),
+            };
             // Only what was not there before: a version that was rolled back stays so.
             let fresh = asked.iter().any(|v| !known(v));
             drop(table);
@@ -479,9 +499,7 @@ impl Steward {
             drop(table);
             let Some(model) = model else { continue };
             let (name, version) = (model.name.clone(), model.version);
-            let (config, named) = (self.config.clone(), name.clone());
-            let loaded = at_idle("load", move || read(&config, &named, version)).and_then(|r| r);
-            match loaded {
+            match self.open(&name, version) {
                 Ok(loaded) => {
                     let fresh = add(&self.server, &self.config, &name, version, loaded);
                     self.publish(|table| {

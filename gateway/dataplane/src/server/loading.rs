@@ -2,13 +2,15 @@
 //! traffic, and given to the executor.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Server;
 use super::table::{Family, Model, State, Table};
 use crate::config::Config;
 use crate::executor::{NewModel, Settings};
+use crate::model::directory::claimed_digest;
+use crate::model::gate::{MaybeGate, Purpose};
 use crate::model::load::{Loaded, load};
 use crate::model::repository::scan;
 use crate::sched::admission::Limits;
@@ -19,15 +21,23 @@ use crate::wire::response::Template;
 pub fn load_all(server: &Server) -> Result<Table, String> {
     let mut table = Table::default();
     for (name, present) in by_name(&server.config.models)? {
-        let asked = server.config.settings(&name).versions.pick(&present);
+        let (gate, config) = (&server.gate, &server.config);
+        let (asked, refusal) = match asked(gate, config, &name, &present) {
+            Ok(asked) => (asked, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let newest = present.last().copied();
         let mut family = Family::default();
         for version in present {
             let state = if asked.contains(&version) {
-                let loaded = read(&server.config, &name, version);
+                let permitted = permitted(gate, config, Purpose::Serve, &name, version);
+                let loaded = permitted.and_then(|digest| read(config, &name, version, digest));
                 match loaded.map(|l| add(server, &server.config, &name, version, l)) {
                     Ok(model) => State::Live(model),
                     Err(error) => State::Failed(error),
                 }
+            } else if let Some(error) = refusal.clone().filter(|_| Some(version) == newest) {
+                State::Failed(error)
             } else {
                 State::Unloaded
             };
@@ -48,10 +58,71 @@ pub fn by_name(root: &Path) -> Result<BTreeMap<String, Vec<u64>>, String> {
     Ok(names)
 }
 
+/// Which versions are to answer: what governance says is live, or else what the settings pick.
+///
+/// # Errors
+/// A sentence: governance cannot say, or what is live is not in the repository.
+pub fn asked(
+    gate: &MaybeGate,
+    config: &Config,
+    name: &str,
+    present: &[u64],
+) -> Result<Vec<u64>, String> {
+    let Some(gate) = gate else {
+        return Ok(config.settings(name).versions.pick(present));
+    };
+    let Some(live) = gate.live(name)? else {
+        return Ok(Vec::new());
+    };
+    let is_live = |v: &&u64| claimed_digest(&place(config, name, **v)).is_ok_and(|d| d == live);
+    match present.iter().find(is_live) {
+        Some(version) => Ok(vec![*version]),
+        None => Err(format!(
+            "{live} is live, and the repository does not hold it"
+        )),
+    }
+}
+
+/// The digest of a version, if somebody has to permit it and does; `None` if nobody has to.
+///
+/// Asked on a thread of ordinary priority: the answer takes Python's lock, and a thread at idle
+/// priority that is taken off its core must not hold it.
+///
+/// # Errors
+/// A sentence that says why not.
+pub fn permitted(
+    gate: &MaybeGate,
+    config: &Config,
+    purpose: Purpose,
+    name: &str,
+    version: u64,
+) -> Result<Option<String>, String> {
+    let Some(gate) = gate else {
+        return Ok(None);
+    };
+    let digest = claimed_digest(&place(config, name, version))?;
+    gate.may(purpose, name, &digest)?;
+    Ok(Some(digest))
+}
+
+fn place(config: &Config, name: &str, version: u64) -> PathBuf {
+    config.models.join(name).join(version.to_string())
+}
+
 /// Verifies, opens, probes and warms a version. Touches nothing that calls use.
-pub fn read(config: &Config, name: &str, version: u64) -> Result<Loaded, String> {
-    let path = config.models.join(name).join(version.to_string());
-    load(&path, config.lanes, &config.settings(name))
+pub fn read(
+    config: &Config,
+    name: &str,
+    version: u64,
+    permitted: Option<String>,
+) -> Result<Loaded, String> {
+    let path = place(config, name, version);
+    load(
+        &path,
+        config.lanes,
+        &config.settings(name),
+        permitted.as_deref(),
+    )
 }
 
 /// Gives a loaded version to the executor.

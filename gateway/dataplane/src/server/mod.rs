@@ -6,7 +6,7 @@ mod callers;
 mod coalesced;
 mod command;
 mod connection;
-mod control;
+pub mod control;
 mod health;
 mod http;
 mod infer;
@@ -45,6 +45,7 @@ use tokio_rustls::server::TlsStream;
 use crate::config::{Config, IoModel};
 use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
+use crate::model::gate::MaybeGate;
 use crate::model::repository::scan;
 use crate::trace::Tracer;
 use crate::wire::status::Status;
@@ -58,6 +59,8 @@ use tokenise::Tokenisers;
 /// Everything that calls share.
 pub struct Server {
     pub config: Config,
+    /// Who permits models; nobody where unsigned ones are served.
+    pub gate: MaybeGate,
     pub table: ArcSwap<Table>,
     pub executor: Arc<Executor>,
     pub metrics: Metrics,
@@ -172,9 +175,13 @@ struct IoThread {
 
 /// Loads the models and opens the doors.
 ///
-/// `control_command` starts the control process, which is kept running if there is something for
-/// it to do.
-pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, StartError> {
+/// `commands` start the processes beside it, which are kept running if there is something for them
+/// to do. A `gate` decides which models are loaded.
+pub fn start(
+    config: Config,
+    commands: control::Commands,
+    gate: MaybeGate,
+) -> Result<Running, StartError> {
     config.check().map_err(StartError::Usage)?;
     keep_memory();
     // A repository that cannot be read is said before anything else.
@@ -206,6 +213,7 @@ pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, St
         health: watch::Sender::new(0),
         stage: watch::Sender::new(Stage::Serving),
         config,
+        gate,
     });
     server.admit_by(&server.config).map_err(StartError::Usage)?;
     let mut accept = Builder::new_multi_thread();
@@ -214,10 +222,13 @@ pub fn start(config: Config, control_command: Vec<String>) -> Result<Running, St
     let signals = catch_signals(&accept).map_err(door)?;
     let (http, http_address) = listen(&accept, http).map_err(door)?;
     accept.spawn(http::serve(Arc::clone(&server), http));
-    let control = control::start(&server, &accept, control_command).map_err(StartError::Door)?;
+    let control = control::start(&server, &accept, commands).map_err(StartError::Door)?;
 
     let table = loading::load_all(&server).map_err(StartError::Usage)?;
-    is_useful(&server.config, &table)?;
+    // Under governance the first model comes by promotion.
+    if server.gate.is_none() {
+        is_useful(&server.config, &table)?;
+    }
     server.table.store(Arc::new(table));
     let steward = lifecycle::start(&server).map_err(door)?;
 

@@ -79,6 +79,9 @@ pub async fn unload(
 /// Where callers have names it is their right; where they have none, who is on this machine may.
 fn allowed(server: &Server, rights: &Rights, peer: &Peer) -> Result<(), Status> {
     let denied = |text: &str| Err(Status::new(Code::PermissionDenied, text));
+    if server.gate.is_some() {
+        return denied("models change by governance here: sluicegate promote, sluicegate rollback");
+    }
     match server.config.repository_calls {
         RepositoryCalls::Off => denied("loading and unloading by call is off (repository_calls)"),
         RepositoryCalls::Local if rights.repository => Ok(()),

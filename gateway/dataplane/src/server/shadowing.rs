@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Server;
-use super::loading::at_idle;
+use super::loading::{at_idle, permitted};
 use super::log::event;
 use super::table::Model;
 use crate::config::Config;
+use crate::model::gate::Purpose;
 use crate::model::load::load;
 use crate::shadow::{Decider, Running, Side, Wishes, start};
 use crate::wire::status::{Code, Status};
@@ -54,11 +55,16 @@ impl Shadows {
                 "model '{name}' has a shadow already, run '{other}'"
             ));
         }
-        let open = |version: u64| {
+        let candidate = permitted(&server.gate, config, Purpose::Shadow, name, version);
+        let candidate = candidate.map_err(|e| {
+            let text = format!("model '{name}' version {version}: {e}");
+            Status::new(Code::Unavailable, text)
+        })?;
+        let open = |version: u64, permitted: Option<String>| {
             let (path, settings) = (config.models.clone(), config.settings(name));
             let path = path.join(name).join(version.to_string());
             at_idle("load", move || {
-                let loaded = load(&path, 1, &settings)?;
+                let loaded = load(&path, 1, &settings, permitted.as_deref())?;
                 let text = loaded.verified.contract.text.clone();
                 let tokenizer =
                     text.map(|t| loaded.verified.file(&t.tokenizer).map(<[u8]>::to_vec));
@@ -82,7 +88,13 @@ impl Shadows {
             .and_then(|r| r)
             .map_err(|e: String| format!("model '{name}' version {version}: {e}"))
         };
-        let opened = open(version).and_then(|candidate| Ok((candidate, open(incumbent.version)?)));
+        // What answers was permitted when it was loaded: the same bytes are once more.
+        let own = server
+            .gate
+            .as_ref()
+            .map(|_| incumbent.report.digest.clone());
+        let opened = open(version, candidate)
+            .and_then(|candidate| Ok((candidate, open(incumbent.version, own)?)));
         let started = opened.and_then(|((candidate, its), (own, tokenizer))| {
             if its != tokenizer {
                 return Err("the candidate's tokenizer is another one".into());

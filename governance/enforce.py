@@ -1,0 +1,211 @@
+"""What the serving process asks before it loads a model: was this rightly promoted?
+
+The gateway believes no service, no database and no file name: at every load it reads the statements
+themselves and checks the people's signatures under the policy of their time. So whoever can write
+the folder, and even whoever has the gateway's own key, cannot make it serve what nobody signed for.
+It needs nothing but the folder; the governance service may be down.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from governance.dsse import Envelope
+from governance.errors import GovernanceError, StatementError
+from governance.home import Home, HomeError
+from governance.policy import Policy
+from governance.predicates import Approval, BreakGlass, Deployment, Revocation
+from governance.revocations import Revocations
+from governance.service_verifier import verify_for_serving, verify_shadow_report
+from governance.statements import Statement, parse_any
+from governance.verifier import verify_approvals, verify_break_glass, verify_revocation
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Answers for the folder at `home`; `clock` gives seconds since 1970 UTC."""
+
+    home: Home
+    clock: Callable[[], int] = lambda: int(time.time())
+
+    def live(self, model: str) -> str | None:
+        """The digest that should answer for a model by governance's record, or None."""
+        live = self.home.live(model)
+        return live.model_digest if live else None
+
+    def may_serve(self, model: str, digest: str) -> None:
+        """Refuse a model that is not what was promoted, nor what was before it.
+
+        Raises:
+            GovernanceError: the reason says why: `not_deployed`, or one of the verifier.
+
+        """
+        live = self.home.live(model)
+        deployments = {}
+        if live:
+            deployments[live.model_digest] = live.deployment
+            if live.previous_model and live.previous_deployment:
+                deployments.setdefault(live.previous_model, live.previous_deployment)
+        if digest not in deployments:
+            raise StatementError(
+                "not_deployed",
+                f"nobody signed that {digest} may answer for '{model}'",
+                expected=", ".join(deployments) or "a deployment",
+                remedy="have it promoted, or serve what was",
+            )
+        policies = self.home.policies()
+        envelope = self.home.statement(deployments[digest])
+        revocations = revoked(self.home, policies[-1], self.clock())
+        found = verify_for_serving(digest, envelope, policies[-1], revocations, model=model)
+        self._check_people(model, found.predicate, policies, revocations)
+
+    def may_shadow(self, model: str, digest: str) -> None:
+        """Refuse a candidate whose shadowing nobody with the right signed for, or no longer.
+
+        Raises:
+            GovernanceError: the reason says why: `not_approved`, or one of the verifier.
+
+        """
+        policy = self.home.policy()
+        now = self.clock()
+        revocations = revoked(self.home, policy, now)
+        about = [e for e, s in _approvals(self.home) if s.about == digest and s.action == "shadow"]
+        last: GovernanceError = StatementError(
+            "not_approved", f"nobody signed that {digest} may see traffic of '{model}'"
+        )
+        for envelope in about:
+            said = _parsed(envelope, Approval).predicate
+            try:
+                verify_approvals(
+                    [envelope],
+                    policy=policy,
+                    action="shadow",
+                    model=model,
+                    candidate=digest,
+                    incumbent=said.incumbent,
+                    shadow_report=None,
+                    evidence_digest=said.evidence,
+                    audience=policy.audience,
+                    now=now,
+                    proposer="",
+                    trainer_keys=(),
+                    used_nonces=(),
+                    revocations=revocations,
+                )
+            except GovernanceError as error:
+                last = error
+                continue
+            return
+        raise last
+
+    def _check_people(
+        self,
+        model: str,
+        said: Deployment,
+        policies: tuple[Policy, ...],
+        revocations: Revocations,
+    ) -> None:
+        """The signatures that a deployment rests on, as of when it took effect."""
+        then = next((p for p in policies if p.digest == said.policy), None)
+        if then is None:
+            raise StatementError("unknown_policy", f"no policy of the chain is {said.policy}")
+        envelopes = [self.home.statement(digest) for digest in said.approvals]
+        first = parse_any(envelopes[0].payload).predicate
+        if not isinstance(first, Approval | BreakGlass):
+            raise StatementError("wrong_predicate", "a deployment rests on something else")
+        pair = {first.candidate, first.incumbent}
+        if pair != {said.candidate, said.previous}:
+            raise StatementError("wrong_candidate", "the approvals are about other models")
+        nobody: tuple[bytes, ...] = ()
+        if isinstance(first, BreakGlass):
+            verify_break_glass(
+                envelopes,
+                policy=then,
+                action=first.action,
+                model=model,
+                candidate=first.candidate,
+                incumbent=first.incumbent,
+                audience=then.audience,
+                now=said.effective,
+                proposer="",
+                trainer_keys=nobody,
+                used_nonces=(),
+                revocations=revocations,
+            )
+            return
+        report = None
+        # Where nothing was live there was nothing to compare with.
+        if first.shadow_report is not None and first.incumbent is not None:
+            report = verify_shadow_report(
+                self.home.statement(first.shadow_report),
+                policy=then,
+                model=model,
+                candidate=first.candidate,
+                incumbent=first.incumbent,
+                audience=then.audience,
+                now=said.effective,
+                revocations=revocations,
+            )
+        verify_approvals(
+            envelopes,
+            policy=then,
+            action=said.action if said.action != "break_glass" else "promote",
+            model=model,
+            candidate=first.candidate,
+            incumbent=first.incumbent,
+            shadow_report=report,
+            evidence_digest=first.evidence,
+            audience=then.audience,
+            now=said.effective,
+            proposer="",
+            trainer_keys=nobody,
+            used_nonces=(),
+            revocations=revocations,
+        )
+
+
+def revoked(home: Home, policy: Policy, now: int) -> Revocations:
+    """Every revocation that is kept and holds; one that does not hold revokes nothing."""
+    found = []
+    for envelope in map(home.statement, home.statements()):
+        if not isinstance(parse_any(envelope.payload).predicate, Revocation):
+            continue
+        try:
+            said, _ = verify_revocation(
+                [envelope],
+                policy=policy,
+                audience=policy.audience,
+                now=now,
+                revocations=Revocations(),
+            )
+        except GovernanceError:
+            continue
+        found.append(said)
+    return Revocations.of(found)
+
+
+def _approvals(home: Home) -> Iterable[tuple[Envelope, Approval]]:
+    for envelope in map(home.statement, home.statements()):
+        said = parse_any(envelope.payload).predicate
+        if isinstance(said, Approval):
+            yield envelope, said
+
+
+def _parsed(envelope: Envelope, kind: type[Approval]) -> Statement[Approval]:
+    statement = parse_any(envelope.payload)
+    if not isinstance(statement.predicate, kind):
+        raise HomeError("wrong_predicate", "the statement is of another kind")
+    return Statement(statement.name, statement.digest, statement.predicate)
+
+
+def gate(home: Path) -> Gate:
+    """The gate of a governance folder.
+
+    Raises:
+        GovernanceError: the folder has no policy that holds.
+
+    """
+    found = Gate(Home(home))
+    found.home.policies()
+    return found
