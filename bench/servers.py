@@ -109,8 +109,10 @@ def sluicegate(
     `config` is the text of a sluicegate.toml; `log` gets what it says on standard error.
     """
     command = [str(Path(sys.executable).with_name("sluicegate")), "serve", "--json"]
-    command += ["--models", str(repository), "--allow-unsigned"]
+    command += ["--models", str(repository)]
     command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *flags]
+    if "[governance]" not in config:
+        command.append("--allow-unsigned")
     if config:
         path = repository / "sluicegate.toml"
         path.write_text(config)

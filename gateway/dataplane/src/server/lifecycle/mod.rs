@@ -6,6 +6,8 @@
 //! idle thread that is taken off its core while holding one would stop the calls behind it. So
 //! adding to the executor and publishing are the steward's.
 
+mod leaving;
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -19,7 +21,7 @@ use super::loading::{add, asked, at_idle, by_name, executor_settings, permitted,
 use super::log::event;
 use super::shadowing::Shadows;
 use super::succession::{Fate, Standing, succeed};
-use super::table::{Model, State, Table};
+use super::table::{State, Table};
 use crate::config::{Config, Versions};
 use crate::executor::ModelId;
 use crate::model::gate::{Purpose, check};
@@ -27,6 +29,7 @@ use crate::model::load::Loaded;
 use crate::model::repository::is_name;
 use crate::shadow::Wishes;
 use crate::wire::status::{Code, Status};
+use leaving::Retiring;
 
 /// How often the steward looks whether a replaced model has been let go of.
 const RETIRE_EVERY: Duration = Duration::from_millis(20);
@@ -90,13 +93,6 @@ impl Lifecycle {
         let stopping = || Status::new(Code::Unavailable, "the server is shutting down");
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
-}
-
-/// A model that was replaced and may still be computing.
-struct Retiring {
-    model: Arc<Model>,
-    /// It is still in the table as draining.
-    listed: bool,
 }
 
 struct Steward {
@@ -369,73 +365,6 @@ impl Steward {
         self.let_go(retire, true);
     }
 
-    fn unload(&mut self, name: &str) -> Result<(), Status> {
-        let table = self.server.table.load();
-        let Some(family) = table.families.get(name) else {
-            let text = format!("there is no model '{name}'");
-            return Err(Status::new(Code::NotFound, text));
-        };
-        let mut family = family.clone();
-        drop(table);
-        let mut retire = Vec::new();
-        for state in family.versions.values_mut() {
-            match state {
-                State::Live(model) | State::Standby(model) => {
-                    retire.push(Arc::clone(model));
-                    *state = State::Draining;
-                }
-                State::Failed(_) => *state = State::Unloaded,
-                State::Loading | State::Draining | State::Unloaded => {}
-            }
-        }
-        family.current = None;
-        self.publish(|table| {
-            table.families.insert(name.into(), family);
-        });
-        self.shadows.forget(name, "the model was unloaded");
-        event("model_unloaded", &[("model", name.into())]);
-        self.let_go(retire, true);
-        Ok(())
-    }
-
-    fn let_go(&mut self, models: Vec<Arc<Model>>, listed: bool) {
-        let retiring = models.into_iter().map(|model| Retiring { model, listed });
-        self.retiring.extend(retiring);
-    }
-
-    /// Frees what nobody holds any more.
-    fn retire(&mut self) {
-        let mut held = Vec::new();
-        for retiring in std::mem::take(&mut self.retiring) {
-            // Only this one is left, so no call can send to it any more.
-            let unused = Arc::strong_count(&retiring.model) == 1;
-            let freed = unused
-                .then(|| self.server.executor.remove(retiring.model.id))
-                .flatten();
-            let Some(engines) = freed else {
-                held.push(retiring);
-                continue;
-            };
-            let Retiring { model, listed } = retiring;
-            let (name, version) = (model.name.clone(), model.version);
-            // The same version may have been loaded anew meanwhile: that one stays as it is.
-            if listed && matches!(self.state(&name, version), Some(State::Draining)) {
-                self.set_state(&name, version, State::Unloaded);
-            }
-            // A version that came back meanwhile has the same labels.
-            if !matches!(
-                self.state(&name, version),
-                Some(State::Live(_) | State::Standby(_))
-            ) {
-                self.server.metrics.forget(&name, &version.to_string());
-            }
-            if let Err(error) = at_idle("free", move || drop((engines, model))) {
-                event("free_failed", &[("error", error.into())]);
-            }
-        }
-        self.retiring = held;
-    }
-
     fn rescan(&mut self) {
         let names = match by_name(&self.config.models) {
             Ok(names) => names,
@@ -483,52 +412,5 @@ impl Steward {
         }
         event("configured", &[]);
         self.rescan();
-    }
-
-    /// Opens models of lost devices again, each as a new instance of the same version.
-    fn reopen(&mut self) {
-        let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.reopen)
-            .into_iter()
-            .partition(|(_, at)| *at <= now);
-        self.reopen = later;
-        let due: Vec<(ModelId, Instant)> = due;
-        for (id, _) in due {
-            let table = self.server.table.load();
-            let model = table.live().find(|m| m.id == id).cloned();
-            drop(table);
-            let Some(model) = model else { continue };
-            let (name, version) = (model.name.clone(), model.version);
-            match self.open(&name, version) {
-                Ok(loaded) => {
-                    let fresh = add(&self.server, &self.config, &name, version, loaded);
-                    self.publish(|table| {
-                        let Some(family) = table.families.get_mut(&name) else {
-                            return;
-                        };
-                        let state = State::Live(Arc::clone(&fresh));
-                        family.versions.insert(version, state);
-                        if family
-                            .current
-                            .as_ref()
-                            .is_some_and(|c| c.version == version)
-                        {
-                            family.current = Some(fresh);
-                        }
-                    });
-                    self.shadows.forget(&name, "the model was opened again");
-                    event("model_reopened", &[("model", name.into())]);
-                    self.let_go(vec![model], false);
-                }
-                Err(error) => {
-                    let place = format!("{name}/{version}");
-                    event(
-                        "reopen_failed",
-                        &[("model", place.into()), ("error", error.into())],
-                    );
-                    self.reopen.push((id, now + REOPEN_AFTER));
-                }
-            }
-        }
     }
 }
