@@ -93,7 +93,7 @@ class Authority:
                 self._recorder = Recorder(self._ledger)
             return self._recorder
 
-    def record(self, kind: str, key: str, **body: Any) -> Receipt:
+    def record(self, kind: str, key: str, /, **body: Any) -> Receipt:
         """Log an event, as of now; `key` makes it happen once. Raises what Recorder.record does."""
         told = canonical.encode({"at": self.clock(), **body})
         return self._opened().record(kind, told, key)

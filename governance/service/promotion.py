@@ -6,26 +6,24 @@ before is live again, by the folder and by the data plane, and promote_failed sa
 leaves open is settled by what the data plane serves.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from governance import canonical
 from governance.binding import Verified
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
-from governance.home import Live, write
+from governance.home import Live
 from governance.ledger.errors import LedgerError, WitnessError
 from governance.policy import Policy
 from governance.predicates import BreakGlass, Deployment
-from governance.service import approvals
+from governance.service import approvals, unfinished
 from governance.service.approvals import About
 from governance.service.authority import Authority, approvals_of, key_of
 from governance.service.plane import PlaneError, live
 from governance.service.repository import version_of
+from governance.service.unfinished import Note, live_after
 from governance.service_verifier import verify_for_serving, verify_shadow_report
 from governance.shadow.statement import verify as recompute
 from governance.shadow_report import ShadowReport
@@ -231,17 +229,9 @@ class Promotion:
         self._step("intended")
         try:
             digest = authority.home.keep(self._deployment(approved, receipt.index))
-            self._write_open(model, back, digest, before)
+            unfinished.keep(authority.home, model, Note(digest, before, back))
             self._step("kept")
-            authority.home.set_live(
-                model,
-                Live(
-                    candidate,
-                    digest,
-                    before.model_digest if before else None,
-                    before.deployment if before else None,
-                ),
-            )
+            authority.home.set_live(model, live_after(candidate, digest, before))
             self._step("recorded")
             authority.plane.swap(model, version)
             self._step("swapped")
@@ -259,15 +249,13 @@ class Promotion:
             ) from error
         try:
             self._done(model, candidate, digest)
-        except WitnessError:
-            # It is done and logged; the same call again shows the head to the witnesses.
-            raise
         except LedgerError as error:
-            cause = error.reason
-            self._take_back(model, candidate, back, before, receipt.index, cause)
+            # One that only lacks its witness is done and logged: the same call again shows it.
+            if not isinstance(error, WitnessError):
+                self._take_back(model, candidate, back, before, receipt.index, error.reason)
             raise
         self._step("done")
-        self._open(model).unlink(missing_ok=True)
+        unfinished.forget(authority.home, model)
         return Promoted(model, candidate, version, digest, repeated=False)
 
     def _deployment(self, approved: Approved, index: int) -> Envelope:
@@ -311,15 +299,16 @@ class Promotion:
 
     def _failed(self, model: str, candidate: str, intent: int, cause: str) -> None:
         """Log that a promotion was taken back, if the ledger can be written; else a tick does."""
+        authority = self._authority
         with suppress(LedgerError, TransitionError):
-            self._authority.record(
+            authority.record(
                 "promote_failed",
                 key_of("promote_failed", model, candidate, intent),
                 model=model,
                 candidate=candidate,
                 cause=cause[:40],
             )
-            self._open(model).unlink(missing_ok=True)
+            unfinished.forget(authority.home, model)
 
     def _take_back(
         self,
@@ -361,36 +350,25 @@ class Promotion:
             _ = authority.ledger
             state = authority.state(model)
             if state.intent is None:
-                self._open(model).unlink(missing_ok=True)
+                unfinished.forget(authority.home, model)
                 self._align(model, state.incumbent)
                 return
             answers = live(authority.plane, model)
-            opened = self._read_open(model)
-            deployment = opened["deployment"] if opened else None
-            reported = answers.digest if answers and deployment else None
+            note = unfinished.find(authority.home, model)
+            # Before the note nothing was touched; after it the data plane's word decides.
+            reported = answers.digest if answers and note else None
             found = resolve(authority.registry, model, reported)
             if found is None:
                 return
-            if found.kind == "promote_done" and deployment is not None:
-                before = Live(**opened["before"]) if opened and opened["before"] else None
-                authority.home.set_live(
-                    model,
-                    Live(
-                        found.candidate,
-                        deployment,
-                        before.model_digest if before else None,
-                        before.deployment if before else None,
-                    ),
-                )
-                self._done(model, found.candidate, deployment)
-                self._open(model).unlink(missing_ok=True)
+            if found.kind == "promote_done" and note is not None:
+                now = live_after(found.candidate, note.deployment, note.before)
+                authority.home.set_live(model, now)
+                self._done(model, found.candidate, note.deployment)
+                unfinished.forget(authority.home, model)
                 return
-            back = found.live
-            if opened is not None:
-                before = Live(**opened["before"]) if opened["before"] else None
-                authority.home.set_live(model, before)
-                back = opened["back"]
-            self._serve(model, back)
+            if note is not None:
+                authority.home.set_live(model, note.before)
+            self._serve(model, note.back if note is not None else found.live)
             self._failed(model, found.candidate, state.intent.index, "interrupted")
 
     def _align(self, model: str, incumbent: str | None) -> None:
@@ -398,26 +376,6 @@ class Promotion:
         now = self._authority.home.live(model)
         if incumbent is not None and now is not None and now.model_digest == incumbent:
             self._serve(model, incumbent)
-
-    def _open(self, model: str) -> Path:
-        return self._authority.home.root / "promotions" / f"{model}.json"
-
-    def _write_open(
-        self, model: str, back: str | None, deployment: str, before: Live | None
-    ) -> None:
-        told = {
-            "back": back,
-            "deployment": deployment,
-            "before": asdict(before) if before else None,
-        }
-        write(self._open(model), canonical.encode(told))
-
-    def _read_open(self, model: str) -> dict[str, Any] | None:
-        path = self._open(model)
-        if not path.is_file():
-            return None
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        return found
 
 
 def _is_break_glass(envelope: Envelope) -> bool:

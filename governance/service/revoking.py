@@ -103,19 +103,26 @@ class Revoking:
         self, model: str, now: Live, revocation: str, signers: list[dict[str, str]]
     ) -> Affected:
         authority = self._authority
-        body = _revoke(model, now.model_digest, revocation, signers)
         try:
             self._rollback.previous(model, now)
         except GovernanceError:
-            # Nothing to go back to: at least no restart serves it.
+            # Nothing to go back to: at least no restart serves it, and the ledger says so of both.
             authority.home.set_live(model, None)
-            key = body.pop("key")
-            with suppress(LedgerError, TransitionError):
-                authority.record("revoke", key, model=model, **body)
+            for digest in (now.model_digest, now.previous_model):
+                if digest is not None:
+                    with suppress(LedgerError, TransitionError):
+                        self._log_model(model, digest, revocation, signers)
             return Affected(model, now.model_digest, pulled_back=False)
+        body = _revoke(model, now.model_digest, revocation, signers)
         owed = {"kind": "revoke", "at": authority.clock(), **body}
         self._rollback.go_back(model, now, owed)
         return Affected(model, now.model_digest, pulled_back=True)
+
+    def _log_model(
+        self, model: str, candidate: str, revocation: str, signers: list[dict[str, str]]
+    ) -> None:
+        body = _revoke(model, candidate, revocation, signers)
+        self._authority.record("revoke", body.pop("key"), model=model, **body)
 
     def _log(self, said: Revocation, revocation: str, signers: list[dict[str, str]]) -> None:
         authority = self._authority
@@ -124,8 +131,7 @@ class Revoking:
             for model, state in authority.registry.models.items():
                 known = state.candidates.get(said.target)
                 if known is not None and known.state not in FINAL:
-                    body = _revoke(model, said.target, revocation, signers)
-                    authority.record("revoke", body.pop("key"), model=model, **body)
+                    self._log_model(model, said.target, revocation, signers)
             return
         told: dict[str, Any] = {said.what: said.target, "revocation": revocation}
         authority.record(f"{said.what}_revoked", key, **told)

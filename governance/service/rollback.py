@@ -148,6 +148,37 @@ class Rollback:
             self.settle(model)
         return version
 
+    def expire(self, model: str) -> bool:
+        """Take a broken glass back whose time is over; whether there was one.
+
+        Raises:
+            PlaneError, LedgerError: later again.
+
+        """
+        authority = self._authority
+        with authority.lock:
+            until, now = authority.state(model).glass_until, authority.home.live(model)
+            if until is None or now is None or authority.clock() < until or self._read(model):
+                return False
+            key = key_of("break_glass_expired", now.deployment)
+            owed = {
+                "kind": "break_glass_expired",
+                "key": key,
+                "candidate": now.model_digest,
+                "at": authority.clock(),
+            }
+            try:
+                self.previous(model, now)
+            except TransitionError:
+                # It was the first: nothing may be served in its place after a restart.
+                authority.record(
+                    "break_glass_expired", key, model=model, candidate=now.model_digest
+                )
+                authority.home.set_live(model, None)
+                return True
+            self.go_back(model, now, owed)
+            return True
+
     def settle(self, model: str) -> None:
         """Do and log what is owed for a model.
 
@@ -186,7 +217,7 @@ class Rollback:
 
     def _owed_nonces(self) -> frozenset[str]:
         bodies = [self._read(model) for model in self.owed()]
-        return frozenset(a["nonce"] for body in bodies if body for a in body["approvals"])
+        return frozenset(a["nonce"] for body in bodies if body for a in body.get("approvals", ()))
 
     def _owe(self, model: str, body: dict[str, Any]) -> None:
         try:

@@ -34,10 +34,17 @@ from governance.service.rollback import Rollback
 from governance.service.shadowing import Shadowing
 from governance.statements import Statement
 from tests.governance.service.double import FileDataPlane
-from tests.governance.signing import AUDIENCE, GATEWAY, MODEL, policy, signed_policy, signer
-from tests.governance.signing import DAY as DAY
-from tests.governance.signing import NOW as NOW
-from tests.governance.signing import policy_document as policy_document
+from tests.governance.signing import (
+    AUDIENCE,
+    DAY,
+    GATEWAY,
+    MODEL,
+    NOW,
+    policy,
+    policy_document,
+    signed_policy,
+    signer,
+)
 
 ORIGIN = "bidders-eu/ledger"
 BUNDLE = digest(b"bundle")
@@ -195,8 +202,9 @@ class Stage:
         made = BreakGlass(**said | changes)
         return Statement(self.model, candidate, made).envelope(*map(signer, names))
 
-    def revocation(self, what: Any, target: str, *names: str) -> Envelope:
-        made = Revocation(what, target, "lost", self.clock, AUDIENCE, self.clock)
+    def revocation(self, what: Any, target: str, *names: str, since: int | None = None) -> Envelope:
+        begins = self.clock if since is None else since
+        made = Revocation(what, target, "lost", begins, AUDIENCE, self.clock)
         name = self.model if what == "model" else what
         return Statement(name, target, made).envelope(*map(signer, names))
 

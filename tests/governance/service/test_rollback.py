@@ -6,8 +6,10 @@ from contextlib import contextmanager
 import pytest
 
 from governance.errors import GovernanceError
+from governance.keys import key_id
 from governance.ledger.errors import LedgerUnavailableError
 from tests.governance.service.stage import Stage
+from tests.governance.signing import NOW, signer
 
 
 @pytest.fixture
@@ -100,18 +102,36 @@ def test_a_revoked_model_is_pulled_back(stage: Stage, promoted: list[str]) -> No
     assert stage.revoking.revoke(stage.revocation("model", promoted[1], "sam")) == []
 
 
-def test_what_was_approved_with_a_key_that_was_lost_before_is_pulled_back(
+def test_what_was_approved_with_a_key_that_was_lost_by_then_is_pulled_back(
     stage: Stage, promoted: list[str]
 ) -> None:
-    from governance.keys import key_id  # noqa: PLC0415
-    from tests.governance.signing import signer  # noqa: PLC0415
-
     lost = key_id(signer("greta").public_key)
     affected = stage.revoking.revoke(stage.revocation("key", lost, "sam"))
-    # Both were promoted with it: there is nothing to go back to.
-    assert [a.pulled_back for a in affected] == [False]
+    # The first was approved with it before it was lost.
+    assert [a.pulled_back for a in affected] == [True]
+    assert stage.live() == (promoted[0],) * 3
+
+
+def test_when_nothing_may_be_served_in_its_place_no_restart_serves_it(
+    stage: Stage, promoted: list[str]
+) -> None:
+    lost = key_id(signer("greta").public_key)
+    early = stage.revocation("key", lost, "sam", since=NOW - 10)
+    assert [a.pulled_back for a in stage.revoking.revoke(early)] == [False]
     assert stage.home.live(stage.model) is None
-    assert stage.authority.state(stage.model).incumbent in (None, promoted[0])
+    assert stage.authority.state(stage.model).incumbent is None
+
+
+def test_a_broken_glass_is_taken_back_when_its_time_is_over(
+    stage: Stage, digests: list[str]
+) -> None:
+    glass = stage.glass(digests[2], "sam", "olga")
+    stage.promotion.promote(stage.model, digests[2], [glass])
+    assert not stage.rollback.expire(stage.model)
+    stage.clock += 600
+    assert stage.rollback.expire(stage.model)
+    assert stage.live() == (digests[0],) * 3
+    assert stage.authority.candidate(stage.model, digests[2]).state == "rolled_back"
 
 
 def test_a_revoked_approval_takes_what_it_made_live_with_it(
