@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from governance.canonical import digest as digest_of
 from governance.dsse import Envelope, verified_keys
-from governance.errors import GovernanceError
+from governance.errors import GovernanceError, StatementError
 from governance.home import Home
 from governance.policy import Policy
 from governance.predicates import Approval, BreakGlass
@@ -111,3 +111,24 @@ def find(authority: Authority, about: About, given: Sequence[Envelope]) -> list[
         if statement.predicate.decision == "refuse" and statement.payload_digest not in known
     ]
     return [*given, *refusals]
+
+
+def check_incumbent(
+    authority: Authority, model: str, candidate: str, given: Sequence[Envelope]
+) -> None:
+    """Say first that another model is live by now: a missing report follows from that.
+
+    Raises:
+        StatementError: `incumbent_moved`.
+
+    """
+    incumbent = authority.state(model).incumbent
+    for envelope in given:
+        said = parse(envelope.payload, Approval).predicate
+        if said.candidate == candidate and said.incumbent != incumbent:
+            raise StatementError(
+                "incumbent_moved",
+                f"it was signed while {said.incumbent or 'nothing'} was live",
+                expected=str(incumbent),
+                remedy="compare with the model that is live now, and sign again",
+            )

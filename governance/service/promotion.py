@@ -78,6 +78,7 @@ class Promotion:
                     "justification": approved.statements[0],
                 }
             else:
+                approvals.check_incumbent(authority, model, candidate, given)
                 report = self._report(model, candidate, known, policy)
                 about = About(
                     "promote",

@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -31,9 +31,12 @@ class Rounds:
         shadowing: Shadowing,
         promotion: Promotion,
         rollback: Rollback,
+        more: Sequence[Callable[[], object]] = (),
     ) -> None:
+        """`more` is done in every round too."""
         self._authority, self._shadowing = authority, shadowing
         self._promotion, self._rollback = promotion, rollback
+        self._more = more
         self._stop = threading.Event()
         self._said: dict[str, str] = {}
         self._count = 0
@@ -56,6 +59,8 @@ class Rounds:
                 self._try(f"promotion of {model}", partial(self._settle, model))
                 self._try(f"glass of {model}", partial(self._rollback.expire, model))
         self._try("comparisons", self._shadowing.tick)
+        for act in self._more:
+            self._try("entries", act)
         self._count += 1
 
     def _settle(self, model: str) -> None:

@@ -1,6 +1,7 @@
 """A note on a promotion that goes on: what is live again if it does not end.
 
 It is promotions/MODEL.json in the governance folder.
+"""
 
 import json
 from dataclasses import asdict, dataclass

@@ -70,11 +70,12 @@ def short_policy(now: int = NOW, **changes: Any) -> Policy:
     document = policy_document()
     document["risk_classes"]["high"]["shadow"] = SHADOW
     document["valid_from"], document["expires"] = now - DAY, now + 90 * DAY
+    document |= changes
     document["keys"] = [
         key | {"not_before": now - 2 * DAY, "not_after": now + 300 * DAY}
         for key in document["keys"]
     ]
-    return policy(**document | changes)
+    return policy(**document)
 
 
 def pack(repository: Path, version: int, name: str = MODEL) -> str:
@@ -92,6 +93,22 @@ def pack(repository: Path, version: int, name: str = MODEL) -> str:
     manifest = json.dumps(listed, sort_keys=True, separators=(",", ":")).encode()
     (folder / "manifest.json").write_bytes(manifest)
     return digest(manifest)
+
+
+def provenance(model: str, candidate: str, *names: str) -> Envelope:
+    """Where a candidate is from, signed."""
+    data = Resource("transactions", DigestSet(digest(b"data")[7:]))
+    made = Provenance(
+        BuildDefinition("https://sluicegate.example/trainer/v1", {}, (data,)),
+        RunDetails(Builder("https://sluicegate.example/trainer"), BuildMetadata("run-1")),
+    )
+    return Statement(model, candidate, made).envelope(*map(signer, names))
+
+
+def evaluation(model: str, candidate: str, *names: str, result: Any = "PASSED") -> Envelope:
+    """How a candidate tested, signed."""
+    made = Evaluation(result, (Resource("held-out", DigestSet(digest(b"test")[7:])),))
+    return Statement(model, candidate, made).envelope(*map(signer, names))
 
 
 @dataclass
@@ -209,16 +226,10 @@ class Stage:
         return Statement(name, target, made).envelope(*map(signer, names))
 
     def provenance(self, candidate: str, *names: str) -> Envelope:
-        data = Resource("transactions", DigestSet(digest(b"data")[7:]))
-        made = Provenance(
-            BuildDefinition("https://sluicegate.example/trainer/v1", {}, (data,)),
-            RunDetails(Builder("https://sluicegate.example/trainer"), BuildMetadata("run-1")),
-        )
-        return Statement(self.model, candidate, made).envelope(*map(signer, names))
+        return provenance(self.model, candidate, *names)
 
     def evaluation(self, candidate: str, *names: str, result: Any = "PASSED") -> Envelope:
-        made = Evaluation(result, (Resource("held-out", DigestSet(digest(b"test")[7:])),))
-        return Statement(self.model, candidate, made).envelope(*map(signer, names))
+        return evaluation(self.model, candidate, *names, result=result)
 
     def submit(self, version: int, candidate: str) -> str:
         candidates.submit(
