@@ -71,7 +71,7 @@ class Approval(Predicate):
     """
 
     TYPE: ClassVar[str] = "urn:sluicegate:approval:v1"
-    action: Literal["shadow", "promote", "validate", "deprecate", "rollback"]
+    action: Literal["shadow", "promote", "validate", "deprecate", "rollback", "review"]
     decision: Literal["approve", "refuse"]
     candidate: Digest
     incumbent: Digest | None

@@ -138,7 +138,7 @@ def verify_approvals(
 
     signed = _gather(envelopes, Approval, policy, now, revocations, excluded, check)
     _check_nonces([statement.predicate.nonce for statement, _ in signed], used_nonces)
-    rule = risk.rules[action]
+    rule = risk.rule(action)
     _check_refusals(signed, rule)
     counted = [entry for entry in signed if entry[0].predicate.decision == "approve"]
     quorum = require(rule, _together(who for _, who in counted), action)

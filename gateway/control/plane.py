@@ -21,7 +21,7 @@ class ControlSocket:
         """Every version that is loaded. Raises PlaneError, as all methods do."""
         told = json.loads(self._asked(lambda: source.ask(self._path, "/status")))
         return [
-            Served(m["name"], int(m["version"]), m["digest"], m["state"])
+            Served(m["name"], int(m["version"]), m["digest"], m["current"])
             for m in told["models"]
             if "digest" in m
         ]

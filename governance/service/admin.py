@@ -9,6 +9,7 @@ from governance.errors import GovernanceError, SignatureError, StatementError
 from governance.keys import key_id, verifies
 from governance.ledger.kinds import parse_body
 from governance.ledger.read import Reader, reading
+from governance.service import deciding
 from governance.service.authority import key_of
 from governance.service.door import Alive
 from governance.service.parts import Parts
@@ -72,7 +73,7 @@ class Admin:
             line.recorded, line.deployment = recorded.model_digest, recorded.deployment
             line.previous = recorded.previous_model or ""
         for answers in served:
-            if (answers.model, answers.state) == (model, "live"):
+            if answers.model == model and answers.current:
                 line.served, line.version = answers.digest, answers.version
         try:
             state = authority.state(model)
@@ -173,6 +174,12 @@ class Admin:
         return pb.RollbackResponse(
             candidate=done.candidate, version=done.version, logged=done.logged
         )
+
+    def decide(self, asked: pb.DecideRequest) -> pb.DecideResponse:
+        """Log what people decided beside what is live."""
+        given = _envelopes(asked.approvals)
+        done = deciding.decide(self._authority, asked.action, asked.model, asked.candidate, given)
+        return pb.DecideResponse(state=done.state, index=done.index)
 
     def drain(self, _: pb.DrainRequest) -> pb.DrainResponse:
         """Begin nothing more, and end comparisons."""

@@ -7,16 +7,15 @@ for it. Refusals that are known are always put before the verifier.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from governance.canonical import digest as digest_of
 from governance.dsse import Envelope, verified_keys
-from governance.errors import GovernanceError, StatementError
+from governance.errors import GovernanceError, SignatureError, StatementError
 from governance.home import Home
 from governance.policy import Policy
 from governance.predicates import Approval, BreakGlass
 from governance.service.authority import Authority
 from governance.signatories import Excluded, signatories
 from governance.statements import Statement, check_payload_type, parse
-from governance.vocabulary import Action
+from governance.vocabulary import APPROVALS, Action
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,15 @@ def keep(authority: Authority, envelope: Envelope) -> str:
     policy = authority.home.policy()
     nobody = Excluded("", frozenset())
     with authority.lock:
-        signatories(
+        who = signatories(
             [envelope],
             policy,
             now=authority.clock(),
             revocations=authority.revocations(),
             excluded=nobody,
         )
+        if not who.keys:
+            raise SignatureError(who.excluded[0].reason, who.excluded[0].sentence)
         return authority.home.keep(_together(authority.home, envelope, policy))
 
 
@@ -84,6 +85,10 @@ def find(authority: Authority, about: About, given: Sequence[Envelope]) -> list[
     Without a fitting one those that nearly fit are taken, so that the refusal says what differs.
     """
     now, used = authority.clock(), authority.registry.nonces
+    policy = authority.home.policy()
+    known = authority.state(about.model).candidates.get(about.candidate)
+    bundle = known.bundle if known is not None and APPROVALS[about.action].evidence else None
+    fitting = (about.incumbent, about.report, policy.digest, policy.audience, bundle)
     kept: list[tuple[Envelope, Statement[Approval]]] = []
     for digest in authority.home.statements():
         try:
@@ -98,19 +103,21 @@ def find(authority: Authority, about: About, given: Sequence[Envelope]) -> list[
     fits = [
         (envelope, statement)
         for envelope, statement in kept
-        if (statement.predicate.incumbent, statement.predicate.shadow_report)
-        == (about.incumbent, about.report)
-        and now < statement.predicate.expires
+        if _bound_to(statement.predicate) == fitting and now < statement.predicate.expires
     ]
     if not given:
         return [envelope for envelope, _ in fits or kept]
-    known = {digest_of(envelope.payload) for envelope in given}
+    there = {envelope.digest for envelope in given}
     refusals = [
         envelope
         for envelope, statement in fits
-        if statement.predicate.decision == "refuse" and statement.payload_digest not in known
+        if statement.predicate.decision == "refuse" and statement.payload_digest not in there
     ]
     return [*given, *refusals]
+
+
+def _bound_to(said: Approval) -> tuple[str | None, ...]:
+    return said.incumbent, said.shadow_report, said.policy, said.audience, said.evidence
 
 
 def check_incumbent(

@@ -15,12 +15,12 @@ class PlaneError(GovernanceError):
 
 @dataclass(frozen=True)
 class Served:
-    """One version of a model as the data plane has it; `state` is its own word, as "live"."""
+    """One version that the data plane has loaded; `current`: it answers who names no version."""
 
     model: str
     version: int
     digest: str
-    state: str
+    current: bool
 
 
 @dataclass(frozen=True)
@@ -75,4 +75,4 @@ def live(plane: DataPlane, model: str) -> Served | None:
         PlaneError: the data plane does not answer.
 
     """
-    return next((s for s in plane.status() if (s.model, s.state) == (model, "live")), None)
+    return next((s for s in plane.status() if s.model == model and s.current), None)

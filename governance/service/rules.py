@@ -46,6 +46,7 @@ RULES: Final[Mapping[str, Access]] = {
     f"/{ADMIN}/Promote": _acting("operator"),
     # It never waits for anybody.
     f"/{ADMIN}/Rollback": Access(frozenset({"operator", "security"}), acts=True, unwritten=True),
+    f"/{ADMIN}/Decide": Access(_SIGNERS, acts=True),
     f"/{ADMIN}/Drain": _acting("operator"),
     f"/{ADMIN}/Events": Access(_PEOPLE | {"gateway"}),
     f"/{ADMIN}/AcknowledgeDeployment": _acting("gateway"),

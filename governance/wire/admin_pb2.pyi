@@ -232,6 +232,26 @@ class RollbackResponse(_message.Message):
     logged: bool
     def __init__(self, candidate: _Optional[str] = ..., version: _Optional[int] = ..., logged: _Optional[bool] = ...) -> None: ...
 
+class DecideRequest(_message.Message):
+    __slots__ = ("action", "model", "candidate", "approvals")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    action: str
+    model: str
+    candidate: str
+    approvals: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, action: _Optional[str] = ..., model: _Optional[str] = ..., candidate: _Optional[str] = ..., approvals: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class DecideResponse(_message.Message):
+    __slots__ = ("state", "index")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    index: int
+    def __init__(self, state: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+
 class DrainRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -39,7 +39,7 @@ class FileDataPlane:
     def status(self) -> Sequence[Served]:
         self._answer()
         return [
-            Served(model, version, self._digest(model, version), "live")
+            Served(model, version, self._digest(model, version), True)
             for model, version in self.state()["live"].items()
         ]
 

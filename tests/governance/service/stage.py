@@ -184,7 +184,7 @@ class Stage:
         known = state.candidates.get(candidate)
         reader = self.authority.ledger.reader
         head = LedgerHead(reader.size, "sha256:" + reader.root(reader.size).hex())
-        needs_bundle = action in ("shadow", "promote")
+        needs_bundle = action in ("shadow", "promote", "validate")
         said: dict[str, Any] = {
             "action": action,
             "decision": "approve",
@@ -255,7 +255,7 @@ class Stage:
     def live(self) -> tuple[str | None, str | None, str | None]:
         """What is live by the registry, by the folder, and by the data plane."""
         recorded = self.home.live(self.model)
-        answers = [s.digest for s in self.plane.status() if s.model == self.model]
+        answers = [s.digest for s in self.plane.status() if s.model == self.model and s.current]
         return (
             self.authority.state(self.model).incumbent,
             recorded.model_digest if recorded else None,

@@ -14,6 +14,7 @@ from tests.governance.service.commands import run, told
 from tests.governance.service.double import complete
 from tests.governance.service.served import Served, serving
 from tests.governance.service.stage import BUNDLE
+from tests.governance.signing import signer
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_candidate_is_handed_in_and_shown_with_what_an_approval_has_to_name(
     folder = stage.folder / "bundle"
     folder.mkdir()
     (folder / "index.json").write_text("{}")
-    words = ("candidate", "submit", stage.model, 3)
+    words: tuple[object, ...] = ("candidate", "submit", stage.model, 3)
     words += ("--provenance", kept(served, "p", stage.provenance(three, "tom")))
     words += ("--evaluation", kept(served, "e", stage.evaluation(three, "tom")))
     as_role(served, "trainer", *words, "--bundle", BUNDLE, code=2)
@@ -117,6 +118,30 @@ def test_promote_rollback_and_their_story(served: Served) -> None:
     assert as_role(served, "auditor", "events")["kind"] == "rollback"
     story = said(served, "auditor", "events", "--from", 3)
     assert "by domain_expert and governance_approver" in story
+
+
+def test_statements_are_handed_in_one_by_one_and_fetched_to_be_read(served: Served) -> None:
+    stage, two = served.stage, two_of(served)
+    stage.shadowing.start(stage.model, two, [stage.approval("shadow", two, "olga")])
+    stage.double.tell(stage.model, [(n, complete()) for n in range(1000)])
+    stage.clock += 60
+    stage.shadowing.tick()
+    report = as_role(served, "auditor", "candidate", "show", stage.model, two)["report"]
+    out = stage.folder / "report.json"
+    as_role(served, "domain_expert", "fetch", report, "--out", out)
+    assert Envelope.from_json(out.read_bytes()).digest == report
+    both = stage.approval("promote", two)
+    for role, person in (("domain_expert", "dora"), ("governance_approver", "greta")):
+        one = kept(served, person, both.signed_by(signer(person)))
+        assert as_role(served, role, "submit", one)["digest"] == both.digest
+    as_role(served, "operator", "promote", stage.model, two)
+    validation = kept(served, "v", stage.approval("validate", two, "dora"))
+    words = ("decide", "validate", stage.model, two, "--approval", validation)
+    assert as_role(served, "operator", *words)["state"] == "validated"
+    revocation = kept(served, "r", stage.revocation("model", two, "sam"))
+    assert as_role(served, "security", "submit", revocation)["affected"][0]["pulled_back"]
+    as_role(served, "security", "submit", out, code=2)
+    as_role(served, "auditor", "submit", revocation, code=1)
 
 
 def test_nobody_there_is_exit_code_3_and_a_file_that_is_not_there_2(served: Served) -> None:

@@ -125,7 +125,8 @@ class Gateway:
         candidate = digest_of(self.models / MODEL / str(version))
         bundle = self.folder / "bundle"
         bundle.mkdir(exist_ok=True)
-        words = ("candidate", "submit", MODEL, version, "--bundle", BUNDLE, "--evidence", bundle)
+        words: tuple[object, ...] = ("candidate", "submit", MODEL, version, "--bundle", BUNDLE)
+        words += ("--evidence", bundle)
         words += ("--provenance", self.kept(provenance(MODEL, candidate, "tom")))
         self.command(*words, "--evaluation", self.kept(evaluation(MODEL, candidate, "tom")))
         return candidate

@@ -6,6 +6,8 @@ import pytest
 
 from governance.errors import GovernanceError
 from governance.predicates import Deployment
+from governance.service.approvals import keep
+from governance.service.promotion import Promotion
 from governance.service_verifier import verify_for_serving
 from governance.statements import parse
 from tests.governance.service.stage import Stage
@@ -68,8 +70,6 @@ def test_a_known_refusal_blocks_approvals(stage: Stage, passed: list[str]) -> No
 
 
 def test_approvals_that_are_kept_are_found(stage: Stage, passed: list[str]) -> None:
-    from governance.service.approvals import keep  # noqa: PLC0415
-
     one = stage.approval("promote", passed[1], "dora")
     keep(stage.authority, one)
     keep(stage.authority, stage.approval("promote", passed[1], "greta"))
@@ -128,6 +128,67 @@ def test_without_its_witness_nothing_is_promoted_and_serving_goes_on(
     assert stage.live() == (passed[0],) * 3
     stage.promote(passed[1])
     assert stage.live() == (passed[1],) * 3
+
+
+def test_an_outcome_that_cannot_be_logged_takes_the_swap_back(
+    stage: Stage, passed: list[str]
+) -> None:
+    connection = stage.authority.ledger.reader.connection
+
+    def read_only(step: str) -> None:
+        if step == "served":
+            connection.execute("PRAGMA query_only=ON")
+
+    promotion = Promotion(stage.authority, read_only)
+    approval = stage.approval("promote", passed[1], "dora", "greta")
+    with pytest.raises(GovernanceError) as error:
+        promotion.promote(stage.model, passed[1], [approval])
+    assert error.value.reason == "read_only"
+    assert stage.live() == (passed[0],) * 3
+    connection.execute("PRAGMA query_only=OFF")
+    promotion.settle(stage.model)
+    assert stage.live() == (passed[0],) * 3
+    assert stage.authority.state(stage.model).intent is None
+
+
+def test_an_outcome_that_lacks_its_witness_is_shown_again_by_the_same_call(
+    stage: Stage, passed: list[str], tmp_path: Path
+) -> None:
+    witness, kept = tmp_path / "witness.jsonl", tmp_path / "kept"
+
+    def away(step: str) -> None:
+        if step == "served":
+            witness.rename(kept)
+            witness.mkdir()
+
+    promotion = Promotion(stage.authority, away)
+    approval = stage.approval("promote", passed[1], "dora", "greta")
+    with pytest.raises(GovernanceError) as error:
+        promotion.promote(stage.model, passed[1], [approval])
+    assert error.value.reason == "not_witnessed"
+    assert stage.live() == (passed[1],) * 3
+    witness.rmdir()
+    kept.rename(witness)
+    assert promotion.promote(stage.model, passed[1], [approval]).repeated
+
+
+def test_an_approval_under_an_older_policy_that_is_kept_stands_in_nobodys_way(
+    stage: Stage, passed: list[str]
+) -> None:
+    for changes in ({"policy": passed[0]}, {"evidence": passed[0]}, {"decision": "refuse"}):
+        stale = stage.approval(
+            "promote", passed[1], "greta", comment="no", **{"policy": passed[0]} | changes
+        )
+        keep(stage.authority, stale)
+    keep(stage.authority, stage.approval("promote", passed[1], "dora", "greta"))
+    assert stage.promotion.promote(stage.model, passed[1]).candidate == passed[1]
+
+
+def test_what_a_service_or_a_trainer_signed_is_not_kept(stage: Stage, passed: list[str]) -> None:
+    for name, reason in (("tom", "trainer_approves"), ("gateway-1", "service_approves")):
+        with pytest.raises(GovernanceError) as error:
+            keep(stage.authority, stage.approval("promote", passed[1], name))
+        assert error.value.reason == reason
 
 
 def test_a_broken_glass_makes_live_without_a_report(stage: Stage, digests: list[str]) -> None:

@@ -8,6 +8,8 @@ import pytest
 from governance.errors import GovernanceError
 from governance.keys import key_id
 from governance.ledger.errors import LedgerUnavailableError
+from governance.service.deciding import decide
+from tests.governance.service.double import complete
 from tests.governance.service.stage import Stage
 from tests.governance.signing import NOW, signer
 
@@ -35,6 +37,49 @@ def test_a_rollback_takes_one_operator(stage: Stage, promoted: list[str]) -> Non
     assert (done.candidate, done.version, done.logged) == (promoted[0], 1, True)
     assert stage.live() == (promoted[0],) * 3
     assert stage.authority.candidate(stage.model, promoted[1]).state == "rolled_back"
+
+
+def test_a_review_that_two_people_sign_lets_promotions_go_on(
+    stage: Stage, promoted: list[str]
+) -> None:
+    stage.rollback.roll_back(stage.model, [stage.approval("rollback", promoted[1], "olga")])
+    stage.clock += 73 * 3600
+    stage.shadowing.start(stage.model, promoted[2], [stage.approval("shadow", promoted[2], "olga")])
+    stage.double.tell(stage.model, [(n, complete()) for n in range(1000)])
+    stage.shadowing.tick()
+    with pytest.raises(GovernanceError) as error:
+        stage.promote(promoted[2])
+    assert error.value.reason == "review_overdue"
+    one = stage.approval("review", promoted[1], "dora")
+    with pytest.raises(GovernanceError) as error:
+        decide(stage.authority, "review", stage.model, promoted[1], [one])
+    assert error.value.reason == "too_few_persons"
+    both = stage.approval("review", promoted[1], "dora", "greta")
+    decide(stage.authority, "review", stage.model, promoted[1], [both])
+    stage.promote(promoted[2])
+    assert stage.live() == (promoted[2],) * 3
+
+
+def test_validated_and_deprecated_are_signed_for(stage: Stage, promoted: list[str]) -> None:
+    done = decide(
+        stage.authority,
+        "validate",
+        stage.model,
+        promoted[1],
+        [stage.approval("validate", promoted[1], "dora")],
+    )
+    assert done.state == "validated"
+    done = decide(
+        stage.authority,
+        "deprecate",
+        stage.model,
+        promoted[0],
+        [stage.approval("deprecate", promoted[0], "olga")],
+    )
+    assert done.state == "deprecated"
+    with pytest.raises(GovernanceError) as error:
+        decide(stage.authority, "promote", stage.model, promoted[1], [])
+    assert error.value.reason == "wrong_action"
 
 
 def test_a_rollback_without_an_operator_is_refused(stage: Stage, promoted: list[str]) -> None:
