@@ -87,6 +87,10 @@ class Authority:
                 return replay(reader.rows())
 
     def _opened(self) -> Recorder:
+        # Without the lock first: who only looks must not wait for an act that goes on.
+        opened = self._recorder
+        if opened is not None:
+            return opened
         with self.lock:
             if self._recorder is None:
                 self._ledger = self._open_ledger()

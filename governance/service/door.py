@@ -6,9 +6,11 @@ those of the signed policy. Names in the subject, and metadata, are not looked a
 
 import re
 import secrets
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,10 +26,15 @@ from governance.service.plane import PlaneError
 from governance.service.rounds import say
 from governance.service.rules import RULES, Access
 
+MOST_STREAMS = 16
 REASON = "sluicegate-reason"
 Alive = Callable[[], bool]
 Unary = Callable[[Any], Any]
 Stream = Callable[[Any, Alive], Iterator[Any]]
+
+
+class BusyError(GovernanceError):
+    """The service has too much to do."""
 
 
 class DeniedError(Exception):
@@ -46,6 +53,21 @@ class Door:
     audit: Audit
     denials: Denials
     clock: Callable[[], int]
+    streams: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MOST_STREAMS)
+    )
+
+    @contextmanager
+    def _one_of_few(self) -> Iterator[None]:
+        """A stream holds a thread: those that are left are for acts, a rollback above all."""
+        if not self.streams.acquire(blocking=False):
+            raise BusyError(
+                "too_many_streams", f"{MOST_STREAMS} streams are open; end one, or ask again later"
+            )
+        try:
+            yield
+        finally:
+            self.streams.release()
 
     def unary(self, method: str, act: Unary) -> Callable[[Any, Any], Any]:
         """Guard a method with one answer. KeyError: it has no rule."""
@@ -62,7 +84,7 @@ class Door:
         access = RULES[method]
 
         def guarded(request: Message, context: Any) -> Iterator[Any]:
-            with _Call(self, method, access, request, context):
+            with _Call(self, method, access, request, context), self._one_of_few():
                 yield from act(request, context.is_active)
 
         return guarded
@@ -102,6 +124,8 @@ class _Call:
                 self._write(phase="ended", outcome=outcome)
         if isinstance(error, GovernanceError):
             self._abort(_code(error), error.reason, str(error))
+        if isinstance(error, sqlite3.Error):
+            self._abort(grpc.StatusCode.UNAVAILABLE, "ledger_failed", str(error))
         if isinstance(error, OSError):
             self._abort(grpc.StatusCode.UNAVAILABLE, "folder_failed", str(error))
 
@@ -198,8 +222,8 @@ def _unknown(message: Message) -> bool:
     """Whether a message, or one in it, has fields that this version does not know."""
     if len(unknown_fields.UnknownFieldSet(message)):
         return True
-    for field, value in message.ListFields():
-        if field.message_type is None or field.message_type.GetOptions().map_entry:
+    for known, value in message.ListFields():
+        if known.message_type is None or known.message_type.GetOptions().map_entry:
             continue
         for item in [value] if isinstance(value, Message) else value:
             if _unknown(item):
@@ -214,6 +238,8 @@ def _about(request: Message) -> dict[str, str]:
 
 
 def _code(error: GovernanceError) -> grpc.StatusCode:
+    if isinstance(error, BusyError):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
     if isinstance(error, PlaneError | LedgerUnavailableError | WitnessError):
         return grpc.StatusCode.UNAVAILABLE
     return grpc.StatusCode.FAILED_PRECONDITION

@@ -165,7 +165,7 @@ class Promotion:
             raise StatementError(
                 "no_ledger_head",
                 "an approval does not say which head of the ledger its signer saw",
-                remedy="sign again with --ledger SIZE:sha256:HEX from `sluicegate log head`",
+                remedy="sign again with --ledger SIZE:sha256:HEX from `sluicegate candidate show`",
             )
         authority.check_heads(approved.heads)
         return approved

@@ -6,6 +6,7 @@ and logged as soon as it can be.
 """
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -144,7 +145,8 @@ class Rollback:
                 model, Live(str(now.previous_model), str(now.previous_deployment))
             )
         self._step("recorded")
-        with suppress(LedgerError, TransitionError):
+        # Also what SQLite says while reading: it is done, and nothing about the ledger undoes it.
+        with suppress(LedgerError, TransitionError, sqlite3.Error):
             self.settle(model)
         return version
 

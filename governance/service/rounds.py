@@ -76,9 +76,10 @@ class Rounds:
     def _try(self, what: str, act: Callable[[], object]) -> None:
         try:
             act()
-        except (GovernanceError, OSError) as error:
+        except Exception as error:
+            # Whatever it was: a thread that ended would leave comparisons uncounted unseen.
             if self._said.get(what) != str(error):
-                say("failed", what=what, error=str(error))
+                say("failed", what=what, error=f"{type(error).__name__}: {error}")
             self._said[what] = str(error)
         else:
             if self._said.pop(what, None) is not None:

@@ -71,6 +71,7 @@ class Run:
         self._log = SampleLog(
             home.root / "samples" / plan.model / f"{plan.run}.jsonl", plan.counted
         )
+        self._unwritten: list[dict[str, Any]] = []
         for sample in read_samples(self._log):
             self._pairing.counted(sample)
             self._add(sample)
@@ -121,12 +122,16 @@ class Run:
         )
 
     def _count(self, samples: list[dict[str, Any]], lost: int) -> int:
-        if samples:
-            self._log.add(samples)
-            self.keep(counted=self._log.size, lost=lost)
-            for sample in samples:
-                self._add(sample)
-        return len(samples)
+        # The data plane tells a thing once: what could not be written waits, and is not lost.
+        self._unwritten += samples
+        if not self._unwritten:
+            return 0
+        self._log.add(self._unwritten)
+        written, self._unwritten = self._unwritten, []
+        self.keep(counted=self._log.size, lost=lost)
+        for sample in written:
+            self._add(sample)
+        return len(written)
 
     def _add(self, sample: Mapping[str, Any]) -> None:
         try:

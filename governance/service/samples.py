@@ -40,7 +40,14 @@ class SampleLog:
         sync_folder(path.parent)
 
     def add(self, samples: list[dict[str, Any]]) -> None:
-        """Write samples durably."""
+        """Write samples durably, all or none.
+
+        Raises:
+            OSError: they could not be written; the same may be added again.
+
+        """
+        os.ftruncate(self._file, self.size)
+        os.lseek(self._file, self.size, os.SEEK_SET)
         data = b"".join(canonical.encode(sample) + b"\n" for sample in samples)
         left = data
         while left:

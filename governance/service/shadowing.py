@@ -206,16 +206,23 @@ class Shadowing:
         """Ask the data plane, count, judge; log and end what is decided.
 
         Raises:
-            PlaneError, LedgerError: later again.
+            GovernanceError, OSError: of the first comparison that had to be left for later.
 
         """
         with self._authority.lock:
             if not self._runs:
                 return
             shadows = self._authority.plane.shadows()
+            failed: list[Exception] = []
             for run in list(self._runs.values()):
-                if self._stands(run):
-                    self._look(run, shadows.get(run.plan.model))
+                # What was found is told once: one model's trouble must not lose another's pairs.
+                try:
+                    if self._stands(run):
+                        self._look(run, shadows.get(run.plan.model))
+                except (GovernanceError, OSError) as error:
+                    failed.append(error)
+            if failed:
+                raise failed[0]
 
     def _stands(self, run: Run) -> bool:
         """Whether the registry still has the attempt; a promotion or a refusal ends it."""
@@ -245,7 +252,12 @@ class Shadowing:
             if told is not None:
                 plane.end_shadow(plan.model)
             run.next_part()
-            plane.shadow(plan.model, plan.version, run.wishes)
+            try:
+                plane.shadow(plan.model, plan.version, run.wishes)
+            except PlaneError as error:
+                if error.reason == "plane_refused":
+                    self.stop(plan.model, "plane_refused")
+                raise
         judged = run.judge(self._authority.clock())
         if judged.final or judged.outcome == "PASS":
             self._sign(run)

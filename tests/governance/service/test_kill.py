@@ -1,7 +1,9 @@
 """kill -9 at each step of a promotion and of a rollback: one live model, a sound ledger."""
 
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,35 @@ def test_a_rollback_that_was_killed_is_done_or_was_never_begun(
     assert after.live() == (passed[wins],) * 3
     after.close()
     assert sound(after)
+
+
+def test_kills_at_any_moment_lose_no_acknowledged_entry_and_leave_one_live_model(
+    stage: Stage, digests: list[str]
+) -> None:
+    stage.close()
+    assert kill_at_random(stage, times=8, seed=1) >= 8
+
+
+def kill_at_random(stage: Stage, times: int, seed: int) -> int:
+    """Kill a busy service again and again; how many acts it had acknowledged in all."""
+    chance = random.Random(seed)  # noqa: S311
+    told = 0
+    for _ in range(times):
+        command = [sys.executable, "-m", "tests.governance.service.busy", str(stage.folder)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        seen = [process.stdout.readline()]
+        time.sleep(chance.uniform(0, 0.25))
+        process.kill()
+        seen += process.communicate()[0].splitlines()
+        sizes = [int(line) for line in seen if line.strip()]
+        told += len(sizes)
+        after = stage_at(stage.folder)
+        for model in after.rollback.owed():
+            after.rollback.settle(model)
+        after.promotion.settle(after.model)
+        assert len(set(after.live())) == 1
+        assert after.authority.ledger.reader.size >= sizes[-1]
+        after.close()
+        assert sound(after)
+    return told

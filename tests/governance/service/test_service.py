@@ -15,6 +15,7 @@ from governance.ledger.export import read_proof
 from governance.ledger.note import parse_key
 from governance.service.admin import acknowledgement
 from governance.service.client import CallError, Client
+from governance.service.door import MOST_STREAMS
 from governance.service.repository import digest_of
 from governance.service.rules import RULES
 from governance.service.service import SERVICES, methods
@@ -223,14 +224,29 @@ def test_a_draining_gateway_begins_nothing(served: Served) -> None:
     assert reason_of(served.client("operator"), request, "Promote") == "draining"
 
 
+def test_streams_leave_threads_for_acts(served: Served) -> None:
+    served.stage.submit(1, digest_of(served.stage.models / served.stage.model / "1"))
+    request = admin_pb2.EventsRequest(follow=True)
+    with served.client("auditor") as client:
+        streams = [client.stream(request, "Events") for _ in range(MOST_STREAMS)]
+        assert {next(stream).kind for stream in streams} == {"register"}
+        with pytest.raises(CallError) as refused:
+            next(client.stream(request, "Events"))
+        assert refused.value.reason == "too_many_streams"
+        assert client.call(admin_pb2.StatusRequest(), "Status").gateway == GATEWAY
+
+
 def test_an_ended_stream_gives_its_thread_back(served: Served) -> None:
     served.stage.submit(1, digest_of(served.stage.models / served.stage.model / "1"))
-    for _ in range(40):
-        with served.client("auditor") as client:
-            request = admin_pb2.EventsRequest(follow=True)
-            assert next(client.stream(request, "Events")).kind == "register"
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if ask(served.client("auditor"), admin_pb2.StatusRequest(), "Status").gateway == GATEWAY:
-            return
-    raise AssertionError("no thread was left for a call")
+    request = admin_pb2.EventsRequest(follow=True)
+    left, deadline = 3 * MOST_STREAMS, time.monotonic() + 60
+    while left and time.monotonic() < deadline:
+        try:
+            with served.client("auditor") as client:
+                assert next(client.stream(request, "Events")).kind == "register"
+            left -= 1
+        except CallError as error:
+            # Those that ended look once a second whether anybody listens.
+            assert error.reason == "too_many_streams"
+            time.sleep(0.1)
+    assert left == 0

@@ -158,6 +158,23 @@ def test_one_caller_is_counted_so_many_times_an_hour() -> None:
     assert len(pairing.take({"closed": closed, "ends": ends, "lost": 0}, 0)) == 10
 
 
+def test_pairs_that_could_not_be_written_are_counted_once_they_can(
+    stage: Stage, digests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(stage, digests[1])
+    agree(stage, 0, 50)
+
+    def full(*_: object) -> int:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr("governance.service.samples.os.write", full)
+        stage.shadowing.tick()
+    assert stage.shadowing.told(stage.model)["counts"]["complete"] == 0
+    stage.shadowing.tick()
+    assert stage.shadowing.told(stage.model)["counts"]["complete"] == 50
+
+
 def test_a_stopped_comparison_has_spent_its_attempt(stage: Stage, digests: list[str]) -> None:
     start(stage, digests[1])
     stage.shadowing.stop(stage.model)
