@@ -18,7 +18,9 @@ from governance.shape import Between, Pattern
 from governance.vocabulary import (
     ACTIONS,
     APPROVING_ROLES,
+    RULE_OF,
     SERVICE_ROLES,
+    Action,
     Digest,
     Holder,
     Label,
@@ -91,6 +93,10 @@ class RiskClass:
     approval_seconds: Seconds
     break_glass_seconds: Seconds
     shadow: dict[str, Any]
+
+    def rule(self, action: Action) -> Rule:
+        """Who must sign for an action."""
+        return self.rules[RULE_OF.get(action, action)]
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,11 @@ SERVICE_ROLES = frozenset({"gateway", "ledger"})
 APPROVING_ROLES = frozenset({"operator", "domain_expert", "governance_approver", "security"})
 
 Action: TypeAlias = Literal[
-    "shadow", "promote", "validate", "deprecate", "rollback", "break_glass", "revoke"
+    "shadow", "promote", "validate", "deprecate", "rollback", "break_glass", "revoke", "review"
 ]
-ACTIONS: tuple[Action, ...] = get_args(Action)
+# Who may promote looks at a rollback or a broken glass afterwards: `review` has no rule of its own.
+RULE_OF: dict[Action, Action] = {"review": "promote"}
+ACTIONS: tuple[Action, ...] = tuple(a for a in get_args(Action) if a not in RULE_OF)
 # What only takes away: it stays possible under a policy that has expired, so that nobody is kept
 # from going back by a paper that was not renewed.
 PERMITTED_AFTER_EXPIRY: frozenset[Action] = frozenset({"rollback", "revoke"})
@@ -65,4 +67,5 @@ APPROVALS: dict[Action, Needs] = {
     "validate": Needs(evidence=True),
     "deprecate": Needs(),
     "rollback": Needs(),
+    "review": Needs(),
 }

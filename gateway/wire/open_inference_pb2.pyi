@@ -1,4 +1,6 @@
 # mypy: ignore-errors
+# ruff: noqa
+# fmt: off
 from gateway.wire import model_config_pb2 as _model_config_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

@@ -96,7 +96,7 @@ def approve(
             statement, comparison = _statement(asked, wanted, by, now, as_json)
             envelope = Envelope(PAYLOAD_TYPE, statement.payload)
         _check(statement, comparison, by, now)
-        rule = by.risk_class(statement.name).rules[statement.predicate.action]
+        rule = by.risk_class(statement.name).rule(statement.predicate.action)
         signer = person(key, passphrase_file, by, [rule], as_json)
     except GovernanceError as error:
         refuse(error, as_json)

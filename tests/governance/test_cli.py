@@ -272,3 +272,12 @@ def test_a_policy_that_its_roots_did_not_sign_is_not_signed_under(
     arguments = ("--policy", unsigned, "--key", fleet.key("olga"))
     found = run("approve", *arguments, *shadow(fleet, "--yes"), code=1)
     assert found["reason"] == "new_root_threshold"
+
+
+def test_the_first_model_is_signed_for_without_a_report(fleet: Fleet) -> None:
+    told = fleet.approve(
+        "dora",
+        *("--model", MODEL, "--candidate", CANDIDATE, "--incumbent", "none"),
+        *("--evidence", EVIDENCE, "--out", fleet.out, "--yes"),
+    )
+    assert (told["predicate"]["incumbent"], told["predicate"]["shadowReport"]) == (None, None)

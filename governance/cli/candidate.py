@@ -1,0 +1,141 @@
+"""`sluicegate candidate`: hand a candidate in, and see what became of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.output import USAGE, emit, fail
+from governance.cli.remote import (
+    ADMIN,
+    Admin,
+    AsJson,
+    Ca,
+    Cert,
+    Key,
+    Where,
+    connected,
+    plain,
+    read_files,
+    short,
+    tell,
+)
+
+app = typer.Typer(help="Hand candidates in and see how they stand.", no_args_is_help=True)
+
+
+@app.command()
+def submit(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[int, typer.Argument(min=1, help="Its folder in the repository.")],
+    provenance: Annotated[Path, typer.Option(metavar="FILE", help="Where it is from, signed.")],
+    evaluation: Annotated[Path, typer.Option(metavar="FILE", help="How it tested, signed.")],
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="sha256:HEX", help="The evidence bundle's digest.")
+    ] = None,
+    files: Annotated[
+        Path | None, typer.Option("--evidence", metavar="DIR", help="The bundle's folder.")
+    ] = None,
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Register REPOSITORY/MODEL/VERSION with its signed statements and its evidence.
+
+    The directory lies in the gateway's repository already; it is checked byte by byte. Again with
+    the same files changes nothing.
+    """
+    from governance.wire import governance_pb2 as pb  # noqa: PLC0415
+
+    if (bundle is None) != (files is None):
+        fail("--bundle and --evidence go together", USAGE, as_json)
+    signed = read_files([provenance, evaluation], as_json)
+    request = pb.SubmitCandidateRequest(
+        model=model,
+        version=version,
+        provenance=signed[0],
+        evaluation=signed[1],
+        bundle=bundle or "",
+    )
+    for path in sorted(files.rglob("*")) if files else ():
+        if path.is_file():
+            (data,) = read_files([path], as_json)
+            request.files.add(path=path.relative_to(files or path).as_posix(), data=data)
+    with connected(Where(admin, cert, key, ca), as_json) as client:
+        done = client.call(request, "SubmitCandidate")
+    tell(done, f"{model} version {version}, {done.candidate}: {done.state}", as_json)
+
+
+@app.command("list")
+def list_candidates(
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    model: Annotated[str, typer.Option(help="Of one model only.")] = "",
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Show every candidate with its state."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from governance.wire import admin_pb2 as pb  # noqa: PLC0415
+
+    with connected(Where(admin, cert, key, ca), as_json) as client:
+        told = client.call(pb.ListModelsRequest(model=model), "ListModels")
+    if as_json:
+        emit(plain(told)["candidates"])
+        return
+    table = Table("model", "version", "state", "digest", "attempt", "report")
+    for c in told.candidates:
+        number = str(c.version) if c.version else "not here"
+        row = (c.model, number, c.state, short(c.digest), str(c.attempt or ""), short(c.report))
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Show a candidate: its state, its statements, and what an approval of it has to name."""
+    from governance.wire import admin_pb2, governance_pb2  # noqa: PLC0415
+
+    with connected(Where(admin, cert, key, ca), as_json) as client:
+        models = client.call(admin_pb2.ListModelsRequest(model=model), "ListModels")
+        known = [c for c in models.candidates if c.digest == candidate]
+        live = [c for c in models.candidates if c.state in ("live", "validated")]
+        asked = governance_pb2.ListStatementsRequest(model=model)
+        statements = [
+            s for s in client.call(asked, "ListStatements").statements if s.candidate == candidate
+        ]
+        head = client.call(governance_pb2.LedgerHeadRequest(), "LedgerHead")
+    if not known:
+        fail(f"{candidate} is no candidate of {model}", USAGE, as_json)
+    lines = {
+        "model": model,
+        "candidate": candidate,
+        "state": known[0].state,
+        "version": known[0].version,
+        "incumbent": live[0].digest if live else "none",
+        "evidence": known[0].bundle or None,
+        "report": known[0].report or None,
+        "ledger": f"{head.size}:{head.root}",
+        "statements": [plain(s) for s in statements],
+    }
+    if as_json:
+        emit(lines)
+        return
+    for name, value in lines.items():
+        if name != "statements":
+            typer.echo(f"{name:<10} {value if value is not None else 'none'}")
+    for statement in statements:
+        typer.echo(f"{statement.kind:<14} {statement.digest}")

@@ -1,0 +1,106 @@
+"""`sluicegate promote`, `sluicegate rollback`, `sluicegate events`: what is live, and its story."""
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.output import emit, say
+from governance.cli.remote import (
+    ADMIN,
+    Admin,
+    Approvals,
+    AsJson,
+    Ca,
+    Cert,
+    Key,
+    Where,
+    connected,
+    read_files,
+    short,
+    tell,
+)
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    approval: Approvals = None,
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Make a candidate live that passed its comparison and was signed for.
+
+    Without --approval the statements count that were submitted. A break-glass statement in place of
+    approvals makes it live for as long as it says. The same call again answers the same.
+    """
+    from governance.wire import admin_pb2 as pb  # noqa: PLC0415
+
+    request = pb.PromoteRequest(
+        model=model, candidate=candidate, approvals=read_files(approval, as_json)
+    )
+    with connected(Where(admin, cert, key, ca), as_json) as client:
+        done = client.call(request, "Promote")
+    before = " (it was before)" if done.repeated_call else ""
+    tell(done, f"{model} version {done.version} is live{before}, {done.candidate}", as_json)
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    approval: Approvals = None,
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Go back to the model that was live before; an operator signs for it.
+
+    It works while the ledger cannot be written: the entry follows.
+    """
+    from governance.wire import admin_pb2 as pb  # noqa: PLC0415
+
+    request = pb.RollbackRequest(model=model, approvals=read_files(approval, as_json))
+    with connected(Where(admin, cert, key, ca), as_json) as client:
+        done = client.call(request, "Rollback")
+    owed = "" if done.logged else "; the ledger gets its entry when it can be written"
+    tell(done, f"{model} version {done.version} is live again, {done.candidate}{owed}", as_json)
+
+
+def events(
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    start: Annotated[int, typer.Option("--from", min=0, help="First entry.")] = 0,
+    model: Annotated[str, typer.Option(help="Of one model only.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="New ones too, until Ctrl-C.")] = False,
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Show the ledger's entries as they come; with --json one object a line."""
+    from governance.wire import admin_pb2 as pb  # noqa: PLC0415
+
+    request = pb.EventsRequest(start=start, model=model, follow=follow)
+    try:
+        with connected(Where(admin, cert, key, ca), as_json) as client:
+            for event in client.stream(request, "Events"):
+                _show(event, as_json)
+    except KeyboardInterrupt:
+        say("")
+
+
+def _show(event: Any, as_json: bool) -> None:
+    body = json.loads(event.body)
+    if as_json:
+        emit({"index": event.index, "kind": event.kind, "key": event.key, "body": body})
+        return
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(body.pop("at")))
+    approvals = body.pop("approvals", [])
+    told = [f"{name} {short(str(value))}" for name, value in body.items() if value is not None]
+    roles = [signer["role"] for approval in approvals for signer in approval["signers"]]
+    told += ["by " + " and ".join(roles)] if roles else []
+    typer.echo(f"{event.index:>6}  {at}  {event.kind:<16} " + ", ".join(told))

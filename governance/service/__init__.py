@@ -1,0 +1,1 @@
+"""The governance service: it alone changes what is live, and only as people signed."""

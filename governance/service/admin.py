@@ -1,0 +1,276 @@
+"""The Admin service: each method decodes, calls the part that acts, encodes."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from governance.dsse import Envelope
+from governance.errors import GovernanceError, SignatureError, StatementError
+from governance.keys import key_id, verifies
+from governance.ledger.kinds import parse_body
+from governance.ledger.read import Reader, reading
+from governance.service import deciding
+from governance.service.authority import key_of
+from governance.service.door import Alive
+from governance.service.parts import Parts
+from governance.service.plane import PlaneError, Served
+from governance.service.repository import RepositoryError, version_of
+from governance.service_verifier import verify_deployment
+from governance.signatories import unfit_key
+from governance.states.model import TransitionError
+from governance.wire import admin_pb2 as pb
+
+MILLION = 1_000_000
+WATCH_SECONDS = 1.0
+ACKNOWLEDGE = b"sluicegate acknowledge 1\n"
+
+
+def acknowledgement(gateway: str, deployment: str) -> bytes:
+    """What a gateway signs to say that it serves a deployment."""
+    return ACKNOWLEDGE + f"{gateway}\n{deployment}".encode()
+
+
+class Admin:
+    """Methods by their names in proto/admin.proto, in small letters."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._authority = parts, parts.authority
+
+    def status(self, _asked: pb.StatusRequest) -> pb.StatusResponse:
+        """What is live, by every account of it."""
+        authority = self._authority
+        policy = authority.home.policy()
+        told = pb.StatusResponse(
+            gateway=authority.gateway,
+            audience=policy.audience,
+            policy=policy.digest,
+            policy_version=policy.version,
+            policy_expires=policy.expires,
+            draining=self._parts.draining,
+        )
+        try:
+            _ = authority.ledger
+        except GovernanceError as error:
+            told.ledger_error = str(error)
+        served: Sequence[Served] = ()
+        try:
+            served = authority.plane.status()
+        except PlaneError as error:
+            told.gateway_error = str(error)
+        known: set[str] = set(authority.home.models())
+        try:
+            known |= set(authority.registry.models)
+        except GovernanceError as error:
+            told.ledger_error = told.ledger_error or str(error)
+        for model in sorted(known):
+            self._live(told.models.add(), model, served)
+        return told
+
+    def _live(self, line: pb.LiveModel, model: str, served: Sequence[Served]) -> None:
+        authority = self._authority
+        line.model = model
+        if (recorded := authority.home.live(model)) is not None:
+            line.recorded, line.deployment = recorded.model_digest, recorded.deployment
+            line.previous = recorded.previous_model or ""
+        for answers in served:
+            if answers.model == model and answers.current:
+                line.served, line.version = answers.digest, answers.version
+        try:
+            state = authority.state(model)
+            line.incumbent, line.review_due = state.incumbent or "", state.review_due or 0
+        except GovernanceError:
+            # Told once, as `ledger_error`.
+            line.incumbent = ""
+        line.shadowing = model in self._parts.shadowing.models
+        line.rollback_owed = model in self._parts.rollback.owed()
+
+    def list_models(self, asked: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        """Every candidate with its state."""
+        told = pb.ListModelsResponse()
+        for model, state in sorted(self._authority.registry.models.items()):
+            if asked.model not in ("", model):
+                continue
+            for digest, candidate in sorted(state.candidates.items()):
+                try:
+                    version = version_of(self._authority.models, model, digest)
+                except RepositoryError:
+                    version = 0
+                told.candidates.add(
+                    model=model,
+                    digest=digest,
+                    state=candidate.state,
+                    version=version,
+                    bundle=candidate.bundle or "",
+                    report=candidate.report or "",
+                    attempt=candidate.attempt,
+                )
+        return told
+
+    def start_shadow(self, asked: pb.StartShadowRequest) -> pb.ShadowStatusResponse:
+        """Begin a comparison."""
+        self._not_draining()
+        given = _envelopes(asked.approvals)
+        share = asked.share_ppm / MILLION
+        return _status(self._parts.shadowing.start(asked.model, asked.candidate, given, share))
+
+    def stop_shadow(self, asked: pb.StopShadowRequest) -> pb.StopShadowResponse:
+        """End one without a verdict."""
+        self._parts.shadowing.stop(asked.model)
+        return pb.StopShadowResponse()
+
+    def shadow_status(self, asked: pb.ShadowStatusRequest) -> pb.ShadowStatusResponse:
+        """How one fares."""
+        return _status(self._parts.shadowing.told(asked.model))
+
+    def watch_shadow(
+        self, asked: pb.ShadowStatusRequest, alive: Alive
+    ) -> Iterator[pb.ShadowStatusResponse]:
+        """How one fares, until it ends."""
+        last = self.shadow_status(asked)
+        while alive():
+            yield last
+            time.sleep(WATCH_SECONDS)
+            try:
+                last = self.shadow_status(asked)
+            except TransitionError:
+                yield self._ended(last)
+                return
+
+    def _ended(self, last: pb.ShadowStatusResponse) -> pb.ShadowStatusResponse:
+        """The last word: the verdict as it was logged."""
+        last.ended = True
+        with reading(self._authority.home.ledger) as reader:
+            for row in reader.rows():
+                body = parse_body(row.body)
+                about = (body.get("model"), body.get("candidate"), body.get("attempt"))
+                if row.kind == "shadow_result" and about == (
+                    last.model,
+                    last.candidate,
+                    last.attempt,
+                ):
+                    last.verdict, last.report = body["verdict"], body["report"]
+        return last
+
+    def set_sampling(self, asked: pb.SetSamplingRequest) -> pb.SetSamplingResponse:
+        """Mirror another share."""
+        self._parts.shadowing.share(asked.model, asked.share_ppm / MILLION)
+        return pb.SetSamplingResponse()
+
+    def promote(self, asked: pb.PromoteRequest) -> pb.PromoteResponse:
+        """Make a candidate live."""
+        self._not_draining()
+        given = _envelopes(asked.approvals)
+        done = self._parts.promotion.promote(asked.model, asked.candidate, given)
+        return pb.PromoteResponse(
+            candidate=done.candidate,
+            version=done.version,
+            deployment=done.deployment,
+            repeated_call=done.repeated,
+        )
+
+    def rollback(self, asked: pb.RollbackRequest) -> pb.RollbackResponse:
+        """Go back to the model before."""
+        done = self._parts.rollback.roll_back(asked.model, _envelopes(asked.approvals))
+        return pb.RollbackResponse(
+            candidate=done.candidate, version=done.version, logged=done.logged
+        )
+
+    def decide(self, asked: pb.DecideRequest) -> pb.DecideResponse:
+        """Log what people decided beside what is live."""
+        given = _envelopes(asked.approvals)
+        done = deciding.decide(self._authority, asked.action, asked.model, asked.candidate, given)
+        return pb.DecideResponse(state=done.state, index=done.index)
+
+    def drain(self, _: pb.DrainRequest) -> pb.DrainResponse:
+        """Begin nothing more, and end comparisons."""
+        self._parts.draining = True
+        stopped = self._parts.shadowing.models
+        for model in stopped:
+            self._parts.shadowing.stop(model, "drained")
+        return pb.DrainResponse(stopped_shadows=stopped)
+
+    def events(self, asked: pb.EventsRequest, alive: Alive) -> Iterator[pb.Event]:
+        """Entries of the ledger; with `follow`, new ones as they come."""
+        start = asked.start
+        while alive():
+            with reading(self._authority.home.ledger) as reader:
+                told = list(_events(reader, start, asked.model))
+                start = max(start, reader.size)
+            yield from told
+            if not asked.follow:
+                return
+            time.sleep(WATCH_SECONDS)
+
+    def acknowledge_deployment(
+        self, asked: pb.AcknowledgeDeploymentRequest
+    ) -> pb.AcknowledgeDeploymentResponse:
+        """Log that a gateway of the fleet serves a deployment."""
+        authority = self._authority
+        with authority.lock:
+            policy, revocations = authority.home.policy(), authority.revocations()
+            found = verify_deployment(
+                authority.home.statement(asked.deployment),
+                policy=policy,
+                model=asked.model,
+                audience=policy.audience,
+                revocations=revocations,
+            )
+            if found.predicate.candidate != asked.candidate:
+                raise StatementError("wrong_candidate", "the deployment is of another model")
+            message = acknowledgement(asked.gateway, asked.deployment)
+            keys = [
+                key
+                for key in policy.keys
+                if key.person == asked.gateway
+                and "gateway" in key.roles
+                and unfit_key(key, authority.clock(), revocations) is None
+                and verifies(key.public_key, asked.signature, message)
+            ]
+            if not keys:
+                raise SignatureError("not_a_gateway", f"'{asked.gateway}' did not sign this")
+            authority.record(
+                "acknowledged",
+                key_of("acknowledged", asked.deployment, keys[0].key_id),
+                model=asked.model,
+                candidate=asked.candidate,
+                gateway=key_id(keys[0].public_key),
+                deployment=asked.deployment,
+            )
+            gateways = {
+                body["gateway"]
+                for row in authority.ledger.reader.rows()
+                if row.kind == "acknowledged"
+                and (body := parse_body(row.body))["deployment"] == asked.deployment
+            }
+        return pb.AcknowledgeDeploymentResponse(gateways=sorted(gateways))
+
+    def _not_draining(self) -> None:
+        if self._parts.draining:
+            raise TransitionError("draining", "this gateway drains: nothing new is begun")
+
+
+def _envelopes(given: Sequence[bytes]) -> list[Envelope]:
+    return [Envelope.from_json(data) for data in given]
+
+
+def _events(reader: Reader, start: int, model: str) -> Iterator[pb.Event]:
+    for row in reader.rows(start):
+        if model in ("", parse_body(row.body).get("model")):
+            yield pb.Event(index=row.index, kind=row.kind, key=row.key, body=row.body)
+
+
+def _status(told: dict[str, Any]) -> pb.ShadowStatusResponse:
+    counts = {k: v for k, v in told["counts"].items() if isinstance(v, int)}
+    return pb.ShadowStatusResponse(
+        model=told["model"],
+        candidate=told["candidate"],
+        incumbent=told["incumbent"],
+        attempt=told["attempt"],
+        started=told["started"],
+        verdict=told["verdict"],
+        reasons=[pb.Reason(**reason) for reason in told["reasons"]],
+        gates=[pb.Gate(**gate) for gate in told["gates"]],
+        counts={**counts, "over_cap": told["over_cap"]},
+        share_ppm=round(told["share"] * MILLION),
+        alpha=told["alpha"],
+    )

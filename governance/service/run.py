@@ -1,0 +1,178 @@
+"""One comparison as it goes on: its document on disk, its samples, its counts.
+
+The document (`runs/MODEL.json`) says how far the samples count; together they are all that a
+restart needs. The seed stands in it, readable by the service alone, until the report is signed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from governance.home import Home, HomeError
+from governance.service.plane import Wishes
+from governance.service.samples import Pairing, SampleLog, end_of, read_samples
+from governance.shadow.errors import ShadowError
+from governance.shadow.report import Comparison
+from governance.shadow.sampling import draw_key
+from governance.shadow.statement import Frame, predicate
+from governance.shadow.verdict import Verdict
+from governance.shadow_report import ShadowReport
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is: fixed at its start, but for `part`, `share`, `counted`, `lost` and `report`.
+
+    `part` counts the data plane's shadows that it has had; `counted` are the bytes of its samples;
+    `lost` is how many ends the data plane lost in this part; `report` is the digest of the signed
+    report that is not in the ledger yet. Times are seconds since 1970, digests `sha256:` and hex.
+    """
+
+    run: str
+    model: str
+    candidate: str
+    incumbent: str
+    version: int
+    attempt: int
+    policy: str
+    shadow_policy: Mapping[str, Any]
+    gateway: str
+    seed: str
+    started: int
+    share: float
+    part: int = 1
+    counted: int = 0
+    lost: int = 0
+    report: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The data plane's name for it."""
+        return f"{self.run}.{self.part}"
+
+
+class Run:
+    """A comparison that goes on."""
+
+    def __init__(self, home: Home, plan: Plan) -> None:
+        """Count what the samples hold already."""
+        self._home, self.plan = home, plan
+        self._comparison = Comparison(
+            plan.shadow_policy,
+            plan.candidate,
+            plan.incumbent,
+            plan.gateway,
+            plan.attempt,
+            plan.started,
+        )
+        seed = bytes.fromhex(plan.seed)
+        self._pairing = Pairing(self._comparison.policy, seed, plan.part, plan.lost)
+        self._log = SampleLog(
+            home.root / "samples" / plan.model / f"{plan.run}.jsonl", plan.counted
+        )
+        self._unwritten: list[dict[str, Any]] = []
+        for sample in read_samples(self._log):
+            self._pairing.counted(sample)
+            self._add(sample)
+
+    @classmethod
+    def load(cls, home: Home, model: str) -> "Run | None":
+        """The run that is kept for a model.
+
+        Raises:
+            HomeError: `run_unreadable`.
+
+        """
+        told = home.run(model)
+        if told is None:
+            return None
+        try:
+            return cls(home, Plan(**told))
+        except (TypeError, ValueError, ShadowError) as error:
+            raise HomeError("run_unreadable", f"the run of {model}: {error}") from error
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the data plane is asked for."""
+        policy = self._comparison.policy
+        return Wishes(
+            self.plan.name,
+            self.plan.share,
+            draw_key(bytes.fromhex(self.plan.seed)),
+            policy.block_ms,
+            float(policy.score_epsilon),
+        )
+
+    def keep(self, **changes: Any) -> None:
+        """Change the plan, durably."""
+        self.plan = replace(self.plan, **changes)
+        self._home.set_run(self.plan.model, asdict(self.plan))
+
+    def take(self, found: Mapping[str, Any], now: int) -> int:
+        """Count what the data plane has found; how many pairs it was."""
+        return self._count(self._pairing.take(found, now), int(found["lost"]))
+
+    def next_part(self) -> None:
+        """The data plane's shadow is gone: go on with another. Its open pairs were shed."""
+        self._count(self._pairing.abandon(), self.plan.lost)
+        self.keep(part=self.plan.part + 1, lost=0)
+        self._pairing = Pairing(
+            self._comparison.policy, bytes.fromhex(self.plan.seed), self.plan.part
+        )
+
+    def _count(self, samples: list[dict[str, Any]], lost: int) -> int:
+        # The data plane tells a thing once: what could not be written waits, and is not lost.
+        self._unwritten += samples
+        if not self._unwritten:
+            return 0
+        self._log.add(self._unwritten)
+        written, self._unwritten = self._unwritten, []
+        self.keep(counted=self._log.size, lost=lost)
+        for sample in written:
+            self._add(sample)
+        return len(written)
+
+    def _add(self, sample: Mapping[str, Any]) -> None:
+        try:
+            self._comparison.add(end_of(sample))
+        except ShadowError as error:
+            # It has failed: later luck covers nothing.
+            if error.reason != "comparison_over":
+                raise
+
+    def judge(self, now: int) -> Verdict:
+        """Judge as of now."""
+        return self._comparison.judge(now)
+
+    def signable(self, audience: str, now: int) -> ShadowReport:
+        """The report as of now."""
+        plan = self.plan
+        frame = Frame(audience, plan.policy, bytes.fromhex(plan.seed), self._log.root())
+        return predicate(self._comparison.report(now), self.judge(now), frame)
+
+    def told(self, now: int) -> dict[str, Any]:
+        """How it fares, for people: nothing that tells the draw."""
+        plan, judged = self.plan, self.judge(now)
+        return {
+            "model": plan.model,
+            "candidate": plan.candidate,
+            "incumbent": plan.incumbent,
+            "attempt": plan.attempt,
+            "started": plan.started,
+            "share": plan.share,
+            "verdict": judged.outcome,
+            "reasons": [{"reason": r.slug, "sentence": r.sentence} for r in judged.reasons],
+            "counts": self._comparison.counts().plain(),
+            "gates": [dict(gate) for gate in self._comparison.outlook()],
+            "over_cap": self._pairing.over_cap,
+            "alpha": _percent(judged.alpha),
+        }
+
+    def close(self) -> None:
+        """Give the samples' file back."""
+        self._log.close()
+
+
+def _percent(alpha: Fraction) -> str:
+    return f"{float(alpha):.4%}"
