@@ -6,7 +6,11 @@
     statements/HEX.json    every envelope, by its payload's digest
     bundles/MODEL/HEX/     evidence, by the candidate's digest
     live/MODEL.json        which deployment is live, and the one before
-    runs/MODEL.json        the shadow run that goes on
+    runs/MODEL.json        the shadow run that goes on; samples/MODEL/RUN.jsonl its pairs
+    promotions/MODEL.json  a promotion that has not ended; owed/MODEL.json a rollback that the
+                           ledger lacks
+    service.json, log.key  the service's settings, the ledger's public key
+    audit.jsonl            who asked for what at the admin door
 
 Files are written aside, synced and renamed: a reader sees the old or the new, never half of one.
 """

@@ -3,7 +3,19 @@
 import typer
 
 from gateway.cli import models, pack, serve, status
-from governance.cli import approve, emergency, keys, log, policy, statements
+from governance.cli import (
+    approve,
+    candidate,
+    emergency,
+    exchange,
+    home,
+    keys,
+    live,
+    log,
+    policy,
+    shadow,
+    statements,
+)
 
 EPILOG = "Exit codes: 0 done, 1 refused by a check, 2 usage, 3 unreachable. Every command: --json."
 
@@ -29,6 +41,12 @@ app.command("break-glass", epilog=EPILOG)(emergency.break_glass)
 app.command(epilog=EPILOG)(emergency.revoke)
 app.add_typer(statements.app, name="statement", epilog=EPILOG)
 app.add_typer(log.app, name="log", epilog=EPILOG)
+app.add_typer(home.app, name="governance", epilog=EPILOG)
+app.add_typer(candidate.app, name="candidate", epilog=EPILOG)
+app.add_typer(shadow.app, name="shadow", epilog=EPILOG)
+for command in (live.promote, live.rollback, exchange.decide, exchange.submit, exchange.fetch):
+    app.command(epilog=EPILOG)(command)
+app.command(epilog=EPILOG)(live.events)
 
 
 def main() -> None:

@@ -132,7 +132,8 @@ impl Default for TelemetrySettings {
 pub struct GovernanceSettings {
     /// The governance folder.
     pub home: PathBuf,
-    /// Certificates of the admin door: ca.pem, server.pem, server.key; empty: no admin door.
+    /// Certificates of the admin door: ca.pem, server.pem, server.key. Empty: the governance service
+    /// is not started from here.
     #[serde(default)]
     pub tls: PathBuf,
 }

@@ -17,6 +17,10 @@ enum Asked {
         model: String,
         version: u64,
     },
+    /// Take a model away: nothing answers for it.
+    Unload {
+        model: String,
+    },
     /// Let a version see the model's traffic.
     Shadow {
         model: String,
@@ -44,6 +48,10 @@ pub async fn carry_out(server: &Server, body: Bytes) -> Result<Value, Status> {
                 done,
             };
             lifecycle.ask(load).await.map(|()| json!({}))
+        }
+        Asked::Unload { model } => {
+            let unload = |done| Command::Unload { name: model, done };
+            lifecycle.ask(unload).await.map(|()| json!({}))
         }
         Asked::Shadow {
             model,

@@ -70,8 +70,10 @@ pub fn start(
             .args(["--every", &config.telemetry.export_seconds.to_string()]);
         control.minders.push(Minder::of("telemetry", start)?);
     }
-    if let (Some(mut start), Some(governance)) = (command(&commands.governance), &config.governance)
-    {
+    // Without certificates for its door it is started by somebody else, or not at all.
+    let governance = config.governance.as_ref();
+    let governance = governance.filter(|g| !g.tls.as_os_str().is_empty());
+    if let (Some(mut start), Some(governance)) = (command(&commands.governance), governance) {
         start
             .arg("--socket")
             .arg(socket)
@@ -79,10 +81,9 @@ pub fn start(
             .arg(&governance.home)
             .arg("--models")
             .arg(&config.models)
-            .args(["--admin", &config.admin]);
-        if !governance.tls.as_os_str().is_empty() {
-            start.arg("--tls").arg(&governance.tls);
-        }
+            .args(["--admin", &config.admin])
+            .arg("--tls")
+            .arg(&governance.tls);
         control.minders.push(Minder::of("governance", start)?);
     }
     Ok(control)
