@@ -55,7 +55,8 @@ def report_lines(said: ShadowReport) -> Iterator[tuple[str, str]]:
     for gate in said.gates:
         yield (
             "gate",
-            f"{gate.name}: {gate.state}, {gate.d} of {gate.n}, limit {gate.limit}, e {gate.e}",
+            f"{gate.name}: {gate.state}, {gate.d} of {gate.n}, limit {gate.limit}, "
+            f"log10 e {gate.log10_e}",
         )
     ends = said.ends
     yield (

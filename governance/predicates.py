@@ -57,7 +57,8 @@ class Approval(Predicate):
         decision: "approve" or "refuse"; a refusal has a comment.
         candidate: the digest of the model to act on.
         incumbent: the digest of the model that is expected to be live, or None.
-        shadow_report: the payload digest of the report that was read; None where none is needed.
+        shadow_report: the payload digest of the report that was read; None where none is needed,
+            as for the first model of a name.
         evidence: the digest of the evidence bundle; None where none is needed.
         policy: the digest of the policy; `policy_version` is its version.
         audience: the fleet's name.
@@ -88,7 +89,9 @@ class Approval(Predicate):
     def __post_init__(self) -> None:
         _check_interval(self.not_before, self.expires)
         needs = APPROVALS[self.action]
-        if needs.shadow_report and self.shadow_report is None:
+        # The first model of a name has nothing to be compared with.
+        compared = needs.shadow_report and self.incumbent is not None
+        if compared and self.shadow_report is None:
             raise MalformedError(
                 "no_shadow_report", f"an approval to {self.action} names no report"
             )

@@ -1,16 +1,26 @@
 """The shadow report: what a comparison on live requests counted, and what follows from it.
 
 Counts are integers and limits decimal strings, so that an auditor recomputes every e-value from the
-report alone. Who computes them is the verdict; this is only their form.
+report alone. Who computes them is the verdict; this is only their form, and `shadow.statement` is
+the way between the two.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from governance.errors import MalformedError
 from governance.predicates import Predicate
 from governance.shape import Between
-from governance.vocabulary import Count, Decimal, Digest, Label, Positive, Sentence, Time
+from governance.vocabulary import (
+    Count,
+    Decimal,
+    Digest,
+    Label,
+    Positive,
+    Sentence,
+    Sha256Hex,
+    Time,
+)
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
@@ -26,7 +36,8 @@ class Gate:
         d: those that speak against the candidate; at most n.
         limit: the rate, or for "sign" the ratio, that must be undercut.
         alpha: the chance of a false answer that was allowed.
-        e: the e-value that the verdict computed.
+        log10_e: evidence that the candidate is within the limit: the e-value's logarithm.
+        log10_e_against: evidence that it is not.
         state: what the gate says.
 
     """
@@ -37,7 +48,8 @@ class Gate:
     d: Count
     limit: Decimal
     alpha: Decimal
-    e: Decimal
+    log10_e: Decimal
+    log10_e_against: Decimal
     state: Verdict
 
     def __post_init__(self) -> None:
@@ -66,15 +78,35 @@ class Flips:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of execute time: how many, how many of them good, of how many pairs each."""
+    """Windows of execute time: how many, how many of them good, of how many pairs each.
+
+    `unpaired` pairs are in none, because their two times are not of one batch.
+    """
 
     count: Count
     ok: Count
     pairs: Positive
+    unpaired: Count
 
     def __post_init__(self) -> None:
         if self.ok > self.count:
             raise MalformedError("bad_counts", f"{self.ok} of {self.count} windows are good")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Complete pairs whose scores moved by more than epsilon, or whose new score is no number."""
+
+    moved: Count
+    non_finite: Count
+
+
+@dataclass(frozen=True)
+class Callers:
+    """How many callers were seen, and how many pairs the busiest of them made."""
+
+    count: Count
+    busiest: Count
 
 
 @dataclass(frozen=True)
@@ -84,7 +116,6 @@ class Segment:
     name: Label
     n: Count
     d: Count
-    flips: Flips
 
     def __post_init__(self) -> None:
         if self.d > self.n:
@@ -101,19 +132,23 @@ class ShadowReport(Predicate):
         audience: the fleet's name.
         gateway: the gateway that counted, or that summed.
         policy: the digest of the policy.
+        shadow_policy: the comparison's own part of it, from which every limit follows.
         attempt: the how many-th comparison of this model and incumbent; it divides alpha.
         seed_commitment: the digest of the seed by which pairs were chosen, fixed before the start.
+        seed: the seed itself, in hex, now that nothing is drawn by it any more; None in a sum.
         started, ended: when.
         n, d: pairs that were compared, and decisions among them that differ.
         gates: every question with its counts and answer.
         ends: how pairs ended.
         flips: directions of the changed decisions.
         windows: of execute time.
+        scores: how many moved.
+        callers: how many there were.
         segments: counts of each stratum.
-        sample_root: the Merkle root of the log of samples.
+        sample_root: the Merkle root (RFC 6962) over the lines of the log of samples.
         sources: the payload digests of the reports that were summed; none for one gateway's own.
         verdict: PASS, FAIL or INCONCLUSIVE.
-        reasons: the same for a person to read.
+        reasons: why, each a slug, a colon and a sentence.
 
     """
 
@@ -123,8 +158,10 @@ class ShadowReport(Predicate):
     audience: Label
     gateway: Label
     policy: Digest
+    shadow_policy: dict[str, Any]
     attempt: Positive
     seed_commitment: Digest
+    seed: Sha256Hex | None
     started: Time
     ended: Time
     n: Count
@@ -133,6 +170,8 @@ class ShadowReport(Predicate):
     ends: Ends
     flips: Flips
     windows: Windows
+    scores: Scores
+    callers: Callers
     segments: Annotated[tuple[Segment, ...], Between(0, 256)]
     sample_root: Digest
     sources: Annotated[tuple[Digest, ...], Between(0, 256)]

@@ -91,7 +91,7 @@ def verify_approvals(
         model: the model's name.
         candidate: the digest of the model to act on.
         incumbent: the digest of the model that is live now, or None.
-        shadow_report: the verified report, where the action needs one.
+        shadow_report: the verified report, where the action needs one and a model is live.
         evidence_digest: the digest of the evidence bundle, where the action needs one.
         audience: the fleet's name.
         now: seconds since 1970 UTC.
@@ -108,7 +108,9 @@ def verify_approvals(
     needs = APPROVALS.get(action)
     if needs is None:
         raise StatementError("wrong_action", f"'{action}' is not approved by an approval")
-    _check_report(shadow_report, needs.shadow_report, model, candidate, incumbent, now)
+    # The first model of a name has nothing to be compared with.
+    compared = needs.shadow_report and incumbent is not None
+    _check_report(shadow_report, compared, model, candidate, incumbent, now)
     if needs.evidence and evidence_digest is None:
         raise StatementError("no_evidence", f"'{action}' needs an evidence bundle")
     _check_frame(policy, audience, now, clock_floor, action)

@@ -72,6 +72,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "policy": {"at": "int", "policy": "digest", "version": "int"},
     "seed": {"at": "int", "model": "model", "commitment": "digest"},
     "key_revoked": {"at": "int", "key": "digest", "revocation": "digest"},
+    "approval_revoked": {"at": "int", "approval": "digest", "revocation": "digest"},
     "dataset_revoked": {"at": "int", "dataset": "digest", "revocation": "digest"},
     "acknowledged": {**_BY, "gateway": "digest", "deployment": "digest"},
     "denied": {"at": "int", "method": "slug", "reason": "slug", "count": "int"},

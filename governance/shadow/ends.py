@@ -42,7 +42,8 @@ class End:
     """The end of one chosen pair.
 
     `caller` is a keyed hash, only counted. `complete` has both answers; an error or a time-out
-    of the candidate has the incumbent's; `segment` is one of the policy's, or None.
+    of the candidate has the incumbent's; `segment` is one of the policy's, or None. `moved`: the
+    data plane found the scores further apart than epsilon; where scores are given, they decide.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class End:
     segment: str | None = None
     incumbent: Answer | None = None
     candidate: Answer | None = None
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class Tally:
             raise ShadowError("bad_end", "a complete pair has both answers")
         broken = other.score is not None and not math.isfinite(other.score)
         self._counts["non_finite"] += broken
-        self._counts["moved"] += broken or self._moved(one.score, other.score)
+        self._counts["moved"] += broken or end.moved or self._moved(one.score, other.score)
         if one.decision != other.decision:
             self._counts["flips_up" if other.decision > one.decision else "flips_down"] += 1
         differs = broken or one.decision != other.decision

@@ -20,8 +20,9 @@ this hides nearly all bad ones, so it is not used.
 
 What is left to know: each block counts once, so that the rate which is tested is one per unit of
 time, not per request. If bad requests sit in few crowded blocks, fewer disagreements are seen than
-a count over requests would show; that count is told in the report beside it. And bursts longer than
-a block still make neighbouring blocks alike: choose blocks longer than what is known of bursts.
+a count over requests would show; the data plane tells that count too, under `rows`. And bursts
+longer than a block still make neighbouring blocks alike: choose blocks longer than what is known of
+bursts.
 
 A caller may have so many pairs an hour; beyond that its requests are not eligible, so that nobody
 buys a verdict by replaying easy traffic. The draw of a past block decides who is eligible later,
@@ -29,12 +30,12 @@ hence an auditor replays arrivals in order.
 """
 
 import hashlib
-import hmac
 from collections import Counter
 from dataclasses import dataclass
 
 from governance.shadow.errors import ShadowError
 from governance.shadow.gates import ShadowPolicy
+from governance.shadow.siphash import KEY_BYTES, siphash24
 
 SHORTEST_SEED = 32
 _COMMIT, _DRAW = b"sluicegate shadow seed 1\n", b"sluicegate shadow draw 1\n"
@@ -53,13 +54,26 @@ def commitment(seed: bytes) -> str:
     return "sha256:" + hashlib.sha256(_COMMIT + seed).hexdigest()
 
 
-def priority(seed: bytes, block: int, sequence: int) -> int:
-    """Number of a block's request: the first 8 bytes of HMAC-SHA256(seed, tag, block, sequence).
+def draw_key(seed: bytes) -> bytes:
+    """Key of the draw, which the data plane is given: the first 16 bytes of SHA-256(tag, seed).
 
-    `block` and `sequence` are 8 bytes each, big-endian; the least number of a block is drawn.
+    The seed itself stays with governance until the report is signed.
     """
-    message = _DRAW + block.to_bytes(8, "big") + sequence.to_bytes(8, "big")
-    return int.from_bytes(hmac.digest(seed, message, "sha256")[:8], "big")
+    return hashlib.sha256(_DRAW + seed).digest()[:KEY_BYTES]
+
+
+def priority(seed: bytes, block: int, sequence: int) -> int:
+    """Number of a block's request, as the data plane draws it; the least of a block is the pair.
+
+    SipHash-2-4 under `draw_key` of block and sequence, 8 bytes each, little-endian.
+    """
+    message = block.to_bytes(8, "little") + sequence.to_bytes(8, "little")
+    return siphash24(draw_key(seed), message)
+
+
+def drawn(seed: bytes, block: int, requests: int) -> int:
+    """Which of a block's requests is its pair, given how many there were (at least 1)."""
+    return min(range(requests), key=lambda sequence: priority(seed, block, sequence))
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,9 @@ class Choice:
 
 
 class Sampler:
-    """Draws the pairs of one run. One for a gateway; the arrivals of one run in their order.
+    """Draws the pairs of one run as the data plane does, for simulations and for auditors.
+
+    One for a gateway; the arrivals of one run in their order.
 
     `drain` gives the pairs of blocks that have ended, for whoever joins outcomes to them.
     """

@@ -16,9 +16,11 @@ from governance.predicates import Approval, BreakGlass, Deployment, LedgerHead, 
 from governance.revocations import Revocations
 from governance.service_verifier import verify_shadow_report
 from governance.shadow_report import (
+    Callers,
     Ends,
     Flips,
     Gate,
+    Scores,
     Segment,
     ShadowReport,
     Windows,
@@ -128,7 +130,7 @@ def with_key(entry: dict[str, Any], *, without: Iterable[str] = ()) -> list[dict
 
 def gate(**changes: Any) -> Gate:
     """A gate that passes."""
-    made = Gate("disagreement", "rate", 2000, 1, "0.005", "0.01", "213.4", "PASS")
+    made = Gate("disagreement", "rate", 2000, 1, "0.005", "0.01", "2.3292", "-4.1000", "PASS")
     return replace(made, **changes)
 
 
@@ -141,7 +143,9 @@ def report(by: Policy, **changes: Any) -> ShadowReport:
         gateway=GATEWAY,
         policy=by.digest,
         attempt=1,
+        shadow_policy={"disagreement_limit": "0.005"},
         seed_commitment=digest_of("seed"),
+        seed=digest_of("seed")[7:],
         started=NOW - 2 * DAY,
         ended=NOW - 3600,
         n=2000,
@@ -149,8 +153,10 @@ def report(by: Policy, **changes: Any) -> ShadowReport:
         gates=(gate(),),
         ends=Ends(2000, 0, 0, 3, 1),
         flips=Flips(1, 0),
-        windows=Windows(20, 15, 100),
-        segments=(Segment("new customers", 500, 1, Flips(1, 0)),),
+        windows=Windows(20, 15, 100, 0),
+        scores=Scores(2, 0),
+        callers=Callers(7, 400),
+        segments=(Segment("new customers", 500, 1),),
         sample_root=digest_of("samples"),
         sources=(),
         verdict="PASS",

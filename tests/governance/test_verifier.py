@@ -346,3 +346,12 @@ def test_the_verifier_imports_nothing_of_others_but_cryptography() -> None:
     found = set(run.stdout.split()) & {"gateway", "google", "grpc", "numpy", "typer", "rich"}
     assert "cryptography" in run.stdout
     assert not found
+
+
+def test_the_first_model_of_a_name_needs_no_report_and_a_later_one_cannot_do_without() -> None:
+    promotion = Promotion(changes={"incumbent": None, "shadow_report": None})
+    first = promotion.approved("dora", "greta", incumbent=None, shadow_report=None)
+    assert promotion.verify(first).incumbent is None
+    with pytest.raises(GovernanceError) as refused:
+        promotion.verify(first, incumbent=INCUMBENT)
+    assert refused.value.reason == "no_shadow_report"

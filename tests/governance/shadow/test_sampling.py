@@ -8,6 +8,7 @@ import pytest
 from governance.shadow.errors import ShadowError
 from governance.shadow.gates import parse_policy
 from governance.shadow.sampling import Choice, Sampler, commitment, priority
+from governance.shadow.sampling import drawn as drawn_pair
 
 SEED = bytes(range(32))
 
@@ -44,7 +45,13 @@ def test_an_auditor_draws_the_same_pairs_from_seed_block_and_sequence() -> None:
         count = len([now for now in range(0, 2000, 7) if now // 200 == choice.block])
         numbers = [priority(SEED, choice.block, sequence) for sequence in range(count)]
         assert choice.sequence == numbers.index(min(numbers))
-    assert priority(SEED, 1, 2) == 8772376005524586673
+    assert priority(SEED, 1, 2) == 10452115159117042111
+
+
+def test_an_auditor_finds_a_blocks_pair_from_the_number_of_its_requests() -> None:
+    assert drawn_pair(SEED, 7, 1) == 0
+    numbers = [priority(SEED, 7, sequence) for sequence in range(50)]
+    assert drawn_pair(SEED, 7, 50) == numbers.index(min(numbers))
 
 
 def _positions(arrivals: list[int], rounds: int) -> Counter[int]:

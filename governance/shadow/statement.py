@@ -1,0 +1,190 @@
+"""The report as it is signed, and back: nothing that a verdict depends on is lost on the way.
+
+`report` has the computing form (counts by the names that gates use), `shadow_report` the form of
+the statement's predicate. The way between them is one to one, so that an auditor recomputes from
+the signed predicate alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from fractions import Fraction
+from typing import Any
+
+from governance.shadow.errors import ShadowError
+from governance.shadow.gates import Gate as Asked
+from governance.shadow.gates import ShadowPolicy, parse_policy
+from governance.shadow.report import FORMAT, recompute
+from governance.shadow.sampling import commitment
+from governance.shadow.verdict import Verdict
+from governance.shadow_report import (
+    Callers,
+    Ends,
+    Flips,
+    Gate,
+    Scores,
+    Segment,
+    ShadowReport,
+    Windows,
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a signed report says beside what was counted.
+
+    `policy` is the digest of the signed policy, `sample_root` the Merkle root of the samples.
+    """
+
+    audience: str
+    policy: str
+    seed: bytes
+    sample_root: str
+
+
+def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> ShadowReport:
+    """Write a comparison's report as what the gateway signs.
+
+    Raises:
+        ShadowError: the seed is too short.
+        GovernanceError: a count contradicts another.
+
+    """
+    policy, counts = parse_policy(report["policy"]), report["counts"]
+    return ShadowReport(
+        candidate=report["candidate"],
+        incumbent=report["incumbent"],
+        audience=frame.audience,
+        gateway=report["gateway"],
+        policy=frame.policy,
+        shadow_policy=dict(report["policy"]),
+        attempt=report["attempt"],
+        seed_commitment=commitment(frame.seed),
+        seed=frame.seed.hex(),
+        started=report["started"],
+        ended=report["ended"],
+        n=counts["complete"] + counts["candidate_error"] + counts["candidate_timeout"],
+        d=counts["disagreed"] + counts["candidate_error"] + counts["candidate_timeout"],
+        gates=_gates(judged, policy),
+        ends=Ends(
+            counts["complete"],
+            counts["candidate_error"],
+            counts["candidate_timeout"],
+            counts["shed"],
+            counts["incumbent_error"],
+        ),
+        flips=Flips(counts["flips_down"], counts["flips_up"]),
+        windows=Windows(
+            counts["windows"], counts["good_windows"], policy.window_pairs, counts["unpaired"]
+        ),
+        scores=Scores(counts["moved"], counts["non_finite"]),
+        callers=Callers(counts["callers"], counts["top_caller"]),
+        segments=tuple(
+            Segment(name, told["n"], told["d"]) for name, told in sorted(counts["segments"].items())
+        ),
+        sample_root=frame.sample_root,
+        sources=(),
+        verdict=judged.outcome,
+        reasons=tuple(f"{r['reason']}: {r['sentence']}" for r in report["reasons"]),
+    )
+
+
+def verify(said: ShadowReport) -> Verdict:
+    """Judge a signed report again from its integers, as an auditor does.
+
+    Raises:
+        ShadowError: what it tells is not what its integers give (`verdict_differs`), its policy is
+            none, or the seed is not the one that it was committed to (`other_seed`).
+
+    """
+    judged = recompute(_report(said))
+    if said.seed is not None and commitment(bytes.fromhex(said.seed)) != said.seed_commitment:
+        raise ShadowError("other_seed", "the seed is not the one that was committed to")
+    policy = parse_policy(said.shadow_policy)
+    if said.gates != _gates(judged, policy) or said.windows.pairs != policy.window_pairs:
+        raise ShadowError("verdict_differs", "the report's gates are not those of its policy")
+    return judged
+
+
+def _report(said: ShadowReport) -> dict[str, Any]:
+    failed = said.ends.candidate_error + said.ends.candidate_timeout
+    if said.n != said.ends.complete + failed or said.d < failed:
+        raise ShadowError("verdict_differs", "n and d are not the sums of their parts")
+    windows = {gate.name for gate in said.gates if gate.kind == "sign"}
+    return {
+        "format": FORMAT,
+        "candidate": said.candidate,
+        "incumbent": said.incumbent,
+        "gateway": said.gateway,
+        "attempt": said.attempt,
+        "policy": said.shadow_policy,
+        "started": said.started,
+        "ended": said.ended,
+        "counts": {
+            "complete": said.ends.complete,
+            "candidate_error": said.ends.candidate_error,
+            "candidate_timeout": said.ends.candidate_timeout,
+            "shed": said.ends.shed,
+            "incumbent_error": said.ends.incumbent_error,
+            "disagreed": said.d - failed,
+            "flips_up": said.flips.up,
+            "flips_down": said.flips.down,
+            "moved": said.scores.moved,
+            "non_finite": said.scores.non_finite,
+            "windows": said.windows.count,
+            "good_windows": said.windows.ok,
+            "unpaired": said.windows.unpaired,
+            "callers": said.callers.count,
+            "top_caller": said.callers.busiest,
+            "segments": {s.name: {"n": s.n, "d": s.d} for s in said.segments},
+        },
+        "gates": [
+            {
+                "name": gate.name,
+                "trials": gate.n,
+                "events": gate.n - gate.d if gate.name in windows else gate.d,
+                "log10_e_for": gate.log10_e,
+                "log10_e_against": gate.log10_e_against,
+            }
+            for gate in said.gates
+        ],
+        "verdict": said.verdict,
+        "reasons": [
+            dict(zip(("reason", "sentence"), _parted(r), strict=True)) for r in said.reasons
+        ],
+    }
+
+
+def _parted(reason: str) -> tuple[str, str]:
+    slug, _, sentence = reason.partition(": ")
+    return slug, sentence
+
+
+def _gates(judged: Verdict, policy: ShadowPolicy) -> tuple[Gate, ...]:
+    alpha = _decimal(judged.alpha)
+    return tuple(
+        Gate(
+            name=status.gate.name,
+            kind="sign" if status.gate.windows else "rate",
+            n=status.trials,
+            # Of windows the good ones are counted; a report tells what speaks against.
+            d=status.trials - status.events if status.gate.windows else status.events,
+            limit=_limit(status.gate, policy),
+            alpha=alpha,
+            log10_e=status.evidence_for,
+            log10_e_against=status.evidence_against,
+            state="PASS" if status.shown else "FAIL" if status.refuted else "INCONCLUSIVE",
+        )
+        for status in judged.gates
+    )
+
+
+def _limit(gate: Asked, policy: ShadowPolicy) -> str:
+    return _decimal(policy.latency_ratio if gate.windows else gate.limit)
+
+
+def _decimal(value: Fraction) -> str:
+    """Write with eighteen decimals, rounded down, without zeros at the end."""
+    exact = Decimal(value.numerator) / Decimal(value.denominator)
+    text = format(exact.quantize(Decimal(1).scaleb(-18), ROUND_FLOOR), "f")
+    return text.rstrip("0").rstrip(".")
