@@ -6,9 +6,11 @@ from governance.policy import Policy
 from governance.shadow import verdict
 from governance.shadow.ends import Counts
 from governance.shadow.gates import parse_policy
-from governance.shadow_report import Ends, Flips, Gate, ShadowReport, Windows
+from governance.shadow.statement import Frame, predicate
+from governance.shadow_report import ShadowReport
 from tests.governance.signing import AUDIENCE, DAY, GATEWAY, MODEL, NOW, RULES, digest_of, policy
 
+SEED = bytes(range(32))
 SHADOW: dict[str, Any] = {
     "window_pairs": 100,
     "n_min": 500,
@@ -56,45 +58,17 @@ def judged_report(
 ) -> ShadowReport:
     """The report of a comparison that came to these counts."""
     found = found or counts()
-    asked = parse_policy(by.risk_class(MODEL).shadow)
-    judged = verdict.judge(found, asked, attempt, started, ended)
-    return ShadowReport(
-        candidate=candidate,
-        incumbent=incumbent,
-        audience=AUDIENCE,
-        gateway=GATEWAY,
-        policy=by.digest,
-        attempt=attempt,
-        seed_commitment=digest_of("seed"),
-        started=started,
-        ended=ended,
-        n=found.n,
-        d=found.d,
-        gates=tuple(
-            Gate(
-                status.gate.name,
-                "sign" if status.gate.windows else "rate",
-                status.trials,
-                status.trials - status.events if status.gate.windows else status.events,
-                f"{float(status.gate.limit):g}",
-                f"{float(judged.alpha):g}",
-                status.evidence_for,
-                "PASS" if status.shown else "FAIL" if status.refuted else "INCONCLUSIVE",
-            )
-            for status in judged.gates
-        ),
-        ends=Ends(
-            found.complete,
-            found.candidate_error,
-            found.candidate_timeout,
-            found.shed,
-            found.incumbent_error,
-        ),
-        flips=Flips(found.flips_down, found.flips_up),
-        windows=Windows(found.windows, found.good_windows, asked.window_pairs),
-        segments=(),
-        sample_root=digest_of("samples"),
-        sources=(),
-        verdict=judged.outcome,
-        reasons=tuple(reason.sentence for reason in judged.reasons),
-    )
+    asked = by.risk_class(MODEL).shadow
+    judged = verdict.judge(found, parse_policy(asked), attempt, started, ended)
+    told = {
+        "candidate": candidate,
+        "incumbent": incumbent,
+        "gateway": GATEWAY,
+        "attempt": attempt,
+        "policy": asked,
+        "started": started,
+        "ended": ended,
+        "counts": found.plain(),
+        "reasons": [{"reason": r.slug, "sentence": r.sentence} for r in judged.reasons],
+    }
+    return predicate(told, judged, Frame(AUDIENCE, by.digest, SEED, digest_of("samples")))
