@@ -165,16 +165,17 @@ def _canary_result(found: Evidence, event: Event) -> str:
 
 def _promote_intent(found: Evidence, event: Event) -> str:
     digest, incumbent = event.body["report"], event.body["incumbent"]
+    found.intend(event)
     report = _report(found, event, digest, incumbent) if digest is not None else None
     approved = _approved(
         found, event, "promote", incumbent=incumbent, report=report, bundle=event.body["bundle"]
     )
     found.policy(event.body["policy"], event)
-    found.intents[event.model] = frozenset(approved.statements)
     return _persons(approved)
 
 
 def _break_glass(found: Evidence, event: Event) -> str:
+    found.intend(event)
     envelope, statement = found.statement(event.body["justification"], BreakGlass)
     policy = found.policy(statement.predicate.policy, event)
     proposer, trainer = found.trainer(event.model, event.candidate)
@@ -195,11 +196,13 @@ def _break_glass(found: Evidence, event: Event) -> str:
     check_told(event, approved, [statement], policy)
     if event.body["expires"] > approved.expires:
         raise AuditError("bad_expiry", "the entry lets the glass be broken longer than was signed")
-    found.intents[event.model] = frozenset(approved.statements)
     return _persons(approved)
 
 
 def _promote_done(found: Evidence, event: Event) -> str:
+    names = found.deployments.setdefault((event.model, event.candidate), set())
+    names.add(event.body["deployment"])
+    intended = found.intents.pop(event.model, None)
     envelope, statement = found.statement(event.body["deployment"], Deployment)
     policy = found.history.by_digest(statement.predicate.policy)
     said = verify_deployment(
@@ -214,10 +217,8 @@ def _promote_done(found: Evidence, event: Event) -> str:
     bound("incumbent", said.previous, state.incumbent)
     if state.intent is not None:
         bound("ledger_index", said.ledger_index, state.intent.index)
-    if not found.intents.pop(event.model, frozenset({""})) <= set(said.approvals):
+    if intended is None or not intended <= set(said.approvals):
         raise AuditError("other_approvals", "the deployment rests on other approvals")
-    names = found.deployments.setdefault((event.model, event.candidate), set())
-    names.add(event.body["deployment"])
     return f"deployed by {said.gateway}"
 
 

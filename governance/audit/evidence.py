@@ -94,6 +94,10 @@ class Evidence:
                 return version
         return self.history.at(at) or self.history.versions[0]
 
+    def intend(self, event: Event) -> None:
+        """Remember what a promotion rests on by its entry, whether that holds or not."""
+        self.intents[event.model] = frozenset(a["statement"] for a in event.approvals)
+
     def bundle_digests(self, model: str, candidate: str) -> frozenset[str]:
         """Every digest that a candidate's evidence bundle has had.
 
