@@ -96,8 +96,15 @@ def day(seconds: int | None) -> str:
 
 
 def percent(rate: float) -> str:
-    """A rate with as many places as it takes to tell it from nothing."""
-    return f"{100 * rate:.3g}%" if rate else "0%"
+    """A rate with as many places as it takes to tell it from nothing, to a hundred thousandth."""
+    if 0 < rate < 1e-5:
+        return "under 0.001%"
+    return f"{100 * rate:.3g}%"
+
+
+def number(count: int | str, thing: str) -> str:
+    """A number of things, one or several."""
+    return f"{count} {thing}{'' if str(count) == '1' else 's'}"
 
 
 def micros(value: str | None) -> str:
@@ -134,10 +141,11 @@ code { font-family: ui-monospace, Consolas, monospace; font-size: 0.9em; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 16px 6px 0; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--line); white-space: nowrap; }
-th.word, td.word { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+th.word, td.word { text-align: left; white-space: normal; overflow-wrap: break-word; }
+.wide + .wide { margin-top: 20px; } figure table { font-size: 0.95rem; }
 th { font-weight: 500; color: var(--muted); font-size: 0.85rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px;
-  margin: 20px 0; }
+.tiles { display: grid; gap: 12px; margin: 20px 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(220px, 100%), 1fr)); }
 .tile { background: var(--card); border-radius: 10px; padding: 12px 14px; }
 .tile span { display: block; color: var(--muted); font-size: 0.8rem; line-height: 1.3; }
 .tile strong { font-size: 1.2rem; font-weight: 600; overflow-wrap: anywhere; }

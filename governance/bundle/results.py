@@ -15,6 +15,7 @@ from governance.bundle.markup import (
     items,
     join,
     micros,
+    number,
     percent,
     section,
     table,
@@ -246,13 +247,14 @@ def speed(bundle: Bundle) -> Html:
     known: list[tuple[str, Run, str]] = [(n, run, css) for n, run, css in runs if run is not None]
     load = said.candidate
     rate = f"{load.rate} requests a second" if load.rate else "as many as possible"
+    cores = [number(n or NONE, "core") for n in (said.server_cores, said.generator_cores)]
     return section(
         "Speed and cost",
         element(
             "p",
-            f"Measured through the gateway at {rate}, {load.rows} rows each, for {load.seconds} s, "
-            f"from when a request was due to be sent. {said.machine or ''}: {said.server_cores} "
-            f"cores for the server, {said.generator_cores} for the load generator.",
+            f"Measured through the gateway at {rate}, {number(load.rows, 'row')} each, for "
+            f"{load.seconds} s, from when a request was due to be sent. {said.machine or ''}: "
+            f"{cores[0]} for the server, {cores[1]} for the load generator.",
         ),
         Html('<div class="charts">'),
         figure(
@@ -260,37 +262,30 @@ def speed(bundle: Bundle) -> Html:
             distributions(
                 [
                     (
-                        f"{n} ({run.model[7:15]}…)",
-                        [(float(b.up_to), b.answers) for b in run.histogram],
+                        f"{when} ({run.model[7:15]}…)",
+                        [(float(each.up_to), each.answers) for each in run.histogram],
                         css,
                     )
-                    for n, run, css in known
+                    for when, run, css in known
                 ]
             ),
         ),
+        figure("Quantiles", table(("", "before", "after", "change"), _quantiles(said, load))),
         Html("</div>"),
-        table(
-            ("", "p50", "p90", "p99", "p99.9", "answers", "late"),
-            (
-                (
-                    n,
-                    *(
-                        micros(q)
-                        for q in (
-                            run.latency_us.p50,
-                            run.latency_us.p90,
-                            run.latency_us.p99,
-                            run.latency_us.p999,
-                        )
-                    ),
-                    f"{run.latency_us.count:,}",
-                    f"{run.late:,}",
-                )
-                for n, run, _ in known
-            ),
-        ),
         _cost(said),
     )
+
+
+def _quantiles(said: Serving, after: Run) -> Iterator[tuple[object, ...]]:
+    before = said.incumbent
+    for label, name in (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99.9", "p999")):
+        new = getattr(after.latency_us, name)
+        old = getattr(before.latency_us, name) if before is not None else None
+        ratio = f"{float(new) / float(old):.2f} times" if new and old and float(old) else NONE
+        yield label, micros(old), micros(new), ratio
+    for label, name in (("requests answered", "ok"), ("of them late", "late")):
+        old = f"{getattr(before, name):,}" if before is not None else NONE
+        yield label, old, f"{getattr(after, name):,}", ""
 
 
 def _cost(said: Serving) -> Html:
@@ -306,8 +301,8 @@ def _cost(said: Serving) -> Html:
                         "A million decisions cost ",
                         element("strong", f"{told.per_million} {told.currency}"),
                         f": {told.price_per_core_hour} {told.currency} for a core and hour, "
-                        f"{told.server_cores} cores, {said.capacity.decisions_per_second} "
-                        "decisions a second.",
+                        f"{number(told.server_cores, 'core')}, "
+                        f"{float(said.capacity.decisions_per_second):,.0f} decisions a second.",
                     ]
                 ),
             ),

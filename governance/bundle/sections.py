@@ -55,7 +55,11 @@ def decision(bundle: Bundle, found: Verification) -> Html:
             ("shadow verdict", said.verdict, VERDICTS[said.verdict]),
             ("pairs compared (n)", f"{said.n:,}", ""),
             ("decisions that differ (d)", f"{said.d:,}", ""),
-            ("rate, with its interval", f"{percent(low)} to {percent(high)}", ""),
+            (
+                f"rate, interval {percent(low)} to {percent(high)}",
+                percent(said.d / said.n) if said.n else NONE,
+                "",
+            ),
         ]
     else:
         told.append(("shadow verdict", "none yet", "wait"))
