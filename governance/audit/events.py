@@ -223,21 +223,17 @@ def _promote_done(found: Evidence, event: Event) -> str:
 
 
 def _validate(found: Evidence, event: Event) -> str:
-    report = _report(found, event, event.body["report"], _replaced(found, event))
-    incumbent = found.registry.model(event.model).incumbent
+    state = found.registry.model(event.model)
+    known = state.candidates.get(event.candidate)
+    digest, report = event.body["report"], None
+    # A first model has no comparison: what was confirmed then is its evidence.
+    if known is None or digest != known.bundle:
+        _, statement = found.statement(digest, ShadowReport)
+        report = _report(found, event, digest, statement.predicate.incumbent)
     _, first = found.statement(event.approvals[0]["statement"], Approval)
-    # The report tells of a comparison with the model before; what is live now is the candidate.
     named = report if first.predicate.shadow_report is not None else None
-    if named is not None:
-        bound("shadow_report", first.predicate.shadow_report, report.digest)
-    if first.predicate.incumbent != incumbent:
-        incumbent = report.predicate.incumbent
-    return _persons(_approved(found, event, "validate", incumbent=incumbent, report=named))
-
-
-def _replaced(found: Evidence, event: Event) -> str:
-    _, statement = found.statement(event.body["report"], ShadowReport)
-    return statement.predicate.incumbent
+    approved = _approved(found, event, "validate", incumbent=state.incumbent, report=named)
+    return _persons(approved)
 
 
 def _deprecate(found: Evidence, event: Event) -> str:
