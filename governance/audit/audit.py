@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from governance.audit.errors import AuditError
 from governance.audit.events import LOOKS, revocation
 from governance.audit.evidence import Evidence
 from governance.audit.live import check_live
@@ -108,6 +109,11 @@ def audit(
 def _policies(home: Home, pin: str, checks: Checks) -> PolicyHistory | None:
     chain: list[Envelope] = []
     history = None
+    with checks.finding("pin"):
+        kept = home.root / "pin"
+        # The gateway believes this file; whoever changes it chooses whom the gateway believes.
+        if kept.is_file() and (told := kept.read_text().strip()) != pin:
+            raise AuditError("other_pin", f"the folder is pinned to {told[:80]}", expected=pin)
     with checks.finding("policy"):
         while (path := home.root / "policies" / f"{len(chain) + 1}.json").is_file():
             chain.append(Envelope.from_json(path.read_bytes()))

@@ -83,7 +83,12 @@ def test_without_witness_or_models_that_is_told(made: Governed) -> None:
 
 
 def test_another_pin_is_not_believed_to_be_this_folders(made: Governed) -> None:
-    assert reasons(made.root, digest_of("other")) == {"not_pinned"}
+    assert reasons(made.root, digest_of("other")) == {"not_pinned", "other_pin"}
+
+
+def test_a_folder_that_is_pinned_to_something_else_is_found(copy: Path, made: Governed) -> None:
+    (copy / "home" / "pin").write_text(digest_of("the intruder's policy"))
+    assert reasons(copy, made.pin) == {"other_pin"}
 
 
 @pytest.mark.parametrize("kind", [Approval, Deployment, ShadowReport])
