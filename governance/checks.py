@@ -5,9 +5,9 @@ could not be looked at. So checks are collected, and a refusal becomes a line.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Literal
 
 from governance.errors import GovernanceError
@@ -84,10 +84,24 @@ class Checks:
         """Note what could not be looked at, and why."""
         self._lines.append(Check(what, "unchecked", sentence))
 
-    @contextmanager
-    def finding(self, what: str) -> Iterator[None]:
-        """Turn a refusal into a finding, by its own reason."""
-        try:
-            yield
-        except GovernanceError as error:
-            self.fails(what, error.reason, str(error))
+    def finding(self, what: str) -> "AbstractContextManager[None, bool]":
+        """Turn a refusal within into a finding, by its own reason."""
+        return _Finding(self, what)
+
+
+class _Finding(AbstractContextManager[None]):
+    """Spelt out, so that a type checker knows that what follows is reached."""
+
+    def __init__(self, checks: Checks, what: str) -> None:
+        self._checks, self._what = checks, what
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, GovernanceError):
+            return False
+        self._checks.fails(self._what, error.reason, str(error))
+        return True

@@ -10,9 +10,10 @@ from governance.audit.events import LOOKS, revocation
 from governance.audit.evidence import Evidence
 from governance.audit.live import check_live
 from governance.bundle.folder import open_bundle
+from governance.bundle.requirements import missing
+from governance.bundle.verify import check_documents
 from governance.checks import Checks
 from governance.dsse import Envelope
-from governance.errors import GovernanceError
 from governance.home import Home
 from governance.ledger.checkpoint import open_checkpoint
 from governance.ledger.errors import LedgerError, NoteError, WitnessError
@@ -219,10 +220,20 @@ def _bundles(found: Evidence, checks: Checks, progress: Progress) -> None:
     for place, (model, digest) in enumerate(known):
         root = found.home.bundle(model, digest)
         if root.exists():
-            what = f"bundle of {model}, {digest[:19]}…"
-            try:
-                bundle = open_bundle(root)
-                checks.holds(what, f"{len(bundle.manifest.files)} files, {bundle.digest}")
-            except GovernanceError as error:
-                checks.fails(what, error.reason, str(error))
+            _bundle(found, model, digest, checks)
         progress("bundles", place + 1, len(known))
+
+
+def _bundle(found: Evidence, model: str, digest: str, checks: Checks) -> None:
+    """Its statements are looked at where the ledger names them; here its documents."""
+    what = f"bundle of {model}, {digest[:19]}…"
+    with checks.finding(what):
+        bundle = open_bundle(found.home.bundle(model, digest))
+        documents = Checks()
+        check_documents(bundle, documents)
+        for line in documents.findings:
+            checks.fails(f"{what}: {line.what}", line.reason, line.sentence)
+        checks.holds(what, f"{len(bundle.manifest.files)} files, {bundle.digest}")
+        live = digest == found.registry.model(model).incumbent
+        if live and (lacking := missing(bundle, "promote")):
+            checks.open(what, f"live, and without {', '.join(lacking)}")

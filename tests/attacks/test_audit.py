@@ -14,6 +14,8 @@ from governance import canonical
 from governance.attestations import Evaluation
 from governance.audit.audit import Audit, audit
 from governance.audit.events import LOOKS
+from governance.bundle import folder as bundles
+from governance.bundle.groups import Identity
 from governance.dsse import Envelope
 from governance.home import Home, Live
 from governance.predicates import Approval, Deployment, Predicate
@@ -398,7 +400,15 @@ def test_a_promotion_without_outcome_is_told_and_no_finding(tmp_path: Path) -> N
     made.close()
     found = look(made.root, made.pin)
     assert found.agrees
-    assert [line.what for line in found.checks.lines if line.state == "open"] == [f"live {MODEL}"]
+    waiting = [line.sentence for line in found.checks.lines if line.what == f"live {MODEL}"]
+    assert f"{second} is being promoted; no outcome yet" in waiting
+
+
+def test_a_bundle_whose_documents_do_not_follow_is_found(copy: Path, made: Governed) -> None:
+    first = made.live[0].model_digest
+    root = Home(copy / "home").bundle(MODEL, first)
+    bundles.add(root, {"identity": Identity(candidate=digest_of("another"))})
+    assert reasons(copy, made.pin) == {"other_candidate"}
 
 
 def test_findings_are_told_as_json(copy: Path, made: Governed) -> None:

@@ -212,6 +212,20 @@ def table(**changes: Any) -> Evaluated:
             table(metrics=(evidence.metric("AUC", "0.97", "0.93", "0.95", threshold="0.9"),)),
             "bad_interval",
         ),
+        (
+            table(metrics=(evidence.metric("AUC", "0.95", "0.93", "0.97", threshold="0.9"),) * 2),
+            "duplicate_metric",
+        ),
+        (
+            table(
+                metrics=(
+                    evidence.metric(
+                        "AUC", "0.95", "0.93", "0.97", threshold="0.9", data_set=digest_of("open")
+                    ),
+                )
+            ),
+            "other_data",
+        ),
     ],
 )
 def test_an_evaluation_that_its_figures_do_not_give_is_found(
