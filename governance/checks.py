@@ -84,7 +84,7 @@ class Checks:
         """Note what could not be looked at, and why."""
         self._lines.append(Check(what, "unchecked", sentence))
 
-    def finding(self, what: str) -> "AbstractContextManager[None, bool]":
+    def finding(self, what: str) -> "_Finding":
         """Turn a refusal within into a finding, by its own reason."""
         return _Finding(self, what)
 
