@@ -109,6 +109,12 @@ class Bundle:
                 return [entry.path for entry in manifest.files if now.get(entry.path) != entry]
         raise BundleError("other_evidence", f"the bundle never had the digest {digest}")
 
+    def added_since(self, digest: str) -> list[str]:
+        """Which documents were not there yet when the bundle had that digest. Raises as `since`."""
+        self.since(digest)
+        before = next(m for m in self.history if m.digest == digest).by_path
+        return [f"{name}.json" for name in self.groups if f"{name}.json" not in before]
+
 
 def open_bundle(root: Path) -> Bundle:
     """Read a bundle: every file hashed, nothing unlisted, every document of its form.

@@ -12,6 +12,7 @@ from governance.bundle.markup import (
     element,
     items,
     join,
+    number,
     section,
     short,
     table,
@@ -89,9 +90,7 @@ def _header(bundle: Bundle) -> Html:
                         f"{version}, digest ",
                         short(bundle.candidate),
                         ", in place of ",
-                        short(change.expected_incumbent)
-                        if change.expected_incumbent
-                        else "nothing: it is the first",
+                        _place_of(change),
                         f". {purpose.intended_use or ''}",
                     ]
                 ),
@@ -101,24 +100,36 @@ def _header(bundle: Bundle) -> Html:
     )
 
 
+def _place_of(change: Change) -> object:
+    if change.expected_incumbent is not None:
+        return short(change.expected_incumbent)
+    return "nothing: it is the first" if change.first else "what is live (not said yet)"
+
+
 def _banner(found: Verification) -> Html:
     findings = found.checks.findings
     if findings:
+        told_of = number(len(findings), "finding")
         told = items(f"{line.what}: {line.sentence} [{line.reason}]" for line in findings[:20])
         return _box(
             "bad",
             join(
                 [
-                    element("strong", f"Do not sign: {len(findings)} checks of this bundle fail."),
+                    element("strong", f"Do not sign: {told_of} in this bundle."),
                     told,
                 ]
             ),
         )
     counts = found.checks.counts
+    report = found.outcome.report
+    failed = report is not None and report.predicate.verdict == "FAIL"
     return _box(
-        "good",
+        "bad" if failed else "good",
         join(
             [
+                element("strong", "It failed on live requests and cannot be promoted. ")
+                if failed
+                else "",
                 element("strong", "Everything in this bundle that can be checked holds: "),
                 f"{counts['holds']} checks of files, signatures, verdicts and figures. ",
                 f"{counts['unchecked']} could not be made; they are listed at the end.",

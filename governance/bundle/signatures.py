@@ -264,6 +264,10 @@ def _evidence(bundle: Bundle, said: Approval, what: str, checks: Checks) -> None
             what, "evidence_changed", f"{', '.join(sorted(other))} changed after it was approved"
         )
         return
+    if said.action != "shadow" and (unseen := set(bundle.added_since(said.evidence)) - LATER):
+        checks.open(
+            f"{what}, evidence", f"{', '.join(sorted(unseen))} came later: not approved with it"
+        )
     later = f"; {', '.join(changed)} written anew since" if changed else ""
     checks.holds(f"{what}, evidence", f"this bundle as it was at {said.evidence[:19]}…{later}")
 

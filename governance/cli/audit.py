@@ -16,7 +16,9 @@ LARGE = 2000
 
 
 def audit(
-    home: Annotated[Path, typer.Argument(help="The governance folder, or a copy of it.")],
+    home: Annotated[
+        Path, typer.Argument(help="The governance folder, or a copy of it.", metavar="GOVERNANCE")
+    ],
     pin: Annotated[
         str,
         typer.Option(

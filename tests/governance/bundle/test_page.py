@@ -143,7 +143,7 @@ def test_nothing_that_somebody_wrote_becomes_markup(tmp_path: Path) -> None:
 def test_a_bundle_that_does_not_hold_says_so_at_the_top(root: Path) -> None:
     folder.add(root, {"change": Change(summary="x", first=True, expected_incumbent=CANDIDATE)})
     told = shown(page(root))
-    assert "Do not sign: 1 checks of this bundle fail." in told
+    assert "Do not sign: 1 finding in this bundle." in told
     assert told.index("Do not sign") < told.index("What changes")
 
 
@@ -157,6 +157,7 @@ def test_a_comparison_that_did_not_pass_is_told_with_its_reason(
     told = shown(page(tmp_path / "b"))
     assert verdict in told
     assert compared.reasons[0].partition(": ")[2] in told
+    assert ("It failed on live requests" in told) == (verdict == "FAIL")
 
 
 def test_a_young_candidate_has_a_page_too(tmp_path: Path) -> None:

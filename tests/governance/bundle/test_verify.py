@@ -83,12 +83,29 @@ def test_a_refusal_is_told_with_its_words(tmp_path: Path) -> None:
     assert "greta refused: 'segment 3'" in told(tmp_path / "b", "open")
 
 
-@pytest.mark.parametrize("path", ["bundle.json", "purpose.json", "measurements/candidate.json"])
-def test_a_changed_byte_anywhere_is_found(root: Path, path: str) -> None:
-    data = bytearray((root / path).read_bytes())
-    data[len(data) // 2] ^= 1
-    (root / path).write_bytes(data)
-    assert reasons(root)
+def test_a_changed_byte_in_any_file_is_found(root: Path) -> None:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        kept = path.read_bytes()
+        data = bytearray(kept)
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        assert reasons(root), path
+        path.write_bytes(kept)
+    assert not reasons(root)
+
+
+def test_evidence_that_came_after_the_approval_is_told(tmp_path: Path) -> None:
+    held = evidence.before_approval(tmp_path / "b")
+    (tmp_path / "b" / "risk.json").unlink()
+    kept = [entry for entry in held.manifest.files if entry.path != "risk.json"]
+    fewer = replace(held.manifest, files=tuple(kept))
+    (tmp_path / "b" / "bundle.json").write_bytes(fewer.payload)
+    evidence.approve(tmp_path / "b", "dora", "greta")
+    folder.add(tmp_path / "b", {"risk": evidence.groups()["risk"]})
+    assert reasons(tmp_path / "b") == set()
+    assert "risk.json came later: not approved with it" in told(tmp_path / "b", "open")
 
 
 def test_every_file_that_is_wrong_is_told_and_not_the_first_alone(root: Path) -> None:
