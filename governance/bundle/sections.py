@@ -198,6 +198,9 @@ def _rule(
     roles = " and ".join(role.replace("_", " ") for role in rule.roles)
     needs = f"{roles}, {rule.persons} {'person' if rule.persons == 1 else 'people'}"
     persons = outcome.approved.get(action)
+    no = [s.person for s in outcome.signatories if (s.action, s.decision) == (action, "refuse")]
+    if persons is None and no:
+        return action, needs, element("span", "refused by " + ", ".join(no), "bad")
     if persons is None:
         return action, needs, element("span", "waits for signatures", "wait")
     return action, needs, element("span", "approved by " + ", ".join(persons), "good")

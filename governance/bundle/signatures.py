@@ -85,7 +85,7 @@ def check_statements(bundle: Bundle, history: PolicyHistory, now: int, checks: C
     trained = _trained(bundle, history, revocations, now, checks)
     _evaluations(bundle, history, revocations, now, checks)
     reports, verdicts = _reports(bundle, history, revocations, checks)
-    approved = _approvals(bundle, history, reports, trained, revocations, checks)
+    approved = _approvals(bundle, history, reports, trained, revocations, now, checks)
     deployments = _deployments(bundle, history, revocations, checks)
     newest = max(reports.values(), key=lambda report: report.predicate.ended, default=None)
     return Outcome(
@@ -211,6 +211,7 @@ def _approvals(
     reports: Mapping[str, Verified[ShadowReport]],
     trained: Trained,
     revocations: Revocations,
+    now: int,
     checks: Checks,
 ) -> dict[str, Mapping[str, str]]:
     groups: dict[tuple[object, ...], list[tuple[Envelope, Statement[Approval]]]] = {}
@@ -224,6 +225,12 @@ def _approvals(
         what = f"approval to {said.action}"
         try:
             policy = history.by_digest(said.policy)
+            if all(statement.predicate.decision == "refuse" for _, statement in together):
+                # Nobody asks for anything: whatever the verdict was, they have said no.
+                for envelope, statement in together:
+                    who = told(signers(envelope, history, revocations, now))
+                    checks.open(what, f"refused by {who}: {statement.predicate.comment!r}")
+                continue
             report = reports.get(said.shadow_report) if said.shadow_report else None
             found = verify_approvals(
                 [envelope for envelope, _ in together],

@@ -160,6 +160,13 @@ def test_a_comparison_that_did_not_pass_is_told_with_its_reason(
     assert ("It failed on live requests" in told) == (verdict == "FAIL")
 
 
+def test_a_refusal_is_told_where_signatures_are(root: Path) -> None:
+    evidence.approve(root, "greta", decision="refuse", comment="segment 3")
+    told = shown(page(root))
+    assert "domain expert and governance approver, 2 people refused by greta" in told
+    assert "segment 3" in told
+
+
 def test_a_young_candidate_has_a_page_too(tmp_path: Path) -> None:
     folder.create(tmp_path / "b", MODEL, CANDIDATE)
     folder.add(tmp_path / "b", {"identity": Identity(MODEL, CANDIDATE)})

@@ -80,7 +80,23 @@ def test_an_approval_that_still_lacks_somebody_is_open_and_no_finding(tmp_path: 
 def test_a_refusal_is_told_with_its_words(tmp_path: Path) -> None:
     evidence.before_approval(tmp_path / "b")
     evidence.approve(tmp_path / "b", "greta", decision="refuse", comment="segment 3")
-    assert "greta refused: 'segment 3'" in told(tmp_path / "b", "open")
+    assert "refused by greta (governance_approver): 'segment 3'" in told(tmp_path / "b", "open")
+    evidence.approve(tmp_path / "b", "dora", nonce="e" * 32)
+    assert reasons(tmp_path / "b") == set()
+
+
+def test_a_candidate_that_failed_and_was_refused_keeps_a_sound_bundle(tmp_path: Path) -> None:
+    evidence.before_approval(tmp_path / "b", evidence.report(found=counts(d=60)))
+    evidence.approve(tmp_path / "b", "greta", decision="refuse", comment="one in thirty")
+    assert reasons(tmp_path / "b") == set()
+    evidence.approve(tmp_path / "b", "dora", "greta", nonce="e" * 32)
+    assert reasons(tmp_path / "b") == {"verdict_not_pass"}
+
+
+def test_a_refusal_that_nobody_signed_is_found(tmp_path: Path) -> None:
+    evidence.before_approval(tmp_path / "b")
+    evidence.approve(tmp_path / "b", "mallory", decision="refuse", comment="no")
+    assert reasons(tmp_path / "b") == {"no_valid_signature"}
 
 
 def test_a_changed_byte_in_any_file_is_found(root: Path) -> None:
