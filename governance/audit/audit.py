@@ -236,4 +236,8 @@ def _bundle(found: Evidence, model: str, digest: str, checks: Checks) -> None:
         checks.holds(what, f"{len(bundle.manifest.files)} files, {bundle.digest}")
         live = digest == found.registry.model(model).incumbent
         if live and (lacking := missing(bundle, "promote")):
-            checks.open(what, f"live, and without {', '.join(lacking)}")
+            checks.open(
+                what,
+                f"live, and {len(lacking)} fields that the gate 'promote' needs are not there, "
+                f"first {lacking[0]}: `sluicegate bundle show`",
+            )
