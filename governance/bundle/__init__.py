@@ -1,0 +1,1 @@
+"""The evidence of one candidate: a folder that grows with it and verifies offline."""
