@@ -5,6 +5,8 @@ import typer
 from gateway.cli import models, pack, serve, status
 from governance.cli import (
     approve,
+    audit,
+    bundle,
     candidate,
     emergency,
     exchange,
@@ -44,6 +46,8 @@ app.add_typer(log.app, name="log", epilog=EPILOG)
 app.add_typer(home.app, name="governance", epilog=EPILOG)
 app.add_typer(candidate.app, name="candidate", epilog=EPILOG)
 app.add_typer(shadow.app, name="shadow", epilog=EPILOG)
+app.add_typer(bundle.app, name="bundle", epilog=EPILOG)
+app.command(epilog=EPILOG)(audit.audit)
 for command in (live.promote, live.rollback, exchange.decide, exchange.submit, exchange.fetch):
     app.command(epilog=EPILOG)(command)
 app.command(epilog=EPILOG)(live.events)
