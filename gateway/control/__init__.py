@@ -1,1 +1,1 @@
-"""The control process: exports telemetry; nothing here is on a request's way."""
+"""Processes beside the server: telemetry is exported here; nothing is on a request's way."""

@@ -105,7 +105,7 @@ impl Versions {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetrySettings {
-    /// Where the control process sends spans and metrics (OTLP over gRPC); empty for nowhere.
+    /// Where the telemetry process sends spans and metrics (OTLP over gRPC); empty for nowhere.
     pub otlp: String,
     /// The share of requests that are traced though their callers said nothing.
     pub trace_ratio: f64,

@@ -1,4 +1,4 @@
-//! What the control process may ask of the data plane, as JSON over its socket.
+//! What the processes beside the server may ask of the data plane, as JSON over its socket.
 
 use bytes::Bytes;
 use serde::Deserialize;

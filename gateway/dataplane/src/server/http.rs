@@ -55,7 +55,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
-/// The control process's door: what the HTTP door tells, and spans.
+/// The door of the processes beside the server: what the HTTP door tells, and spans.
 pub async fn serve_control(server: Arc<Server>, listener: UnixListener) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -77,7 +77,7 @@ pub async fn serve_control(server: Arc<Server>, listener: UnixListener) {
     }
 }
 
-/// What only the control process is told and may ask for.
+/// What only those processes are told and may ask for.
 async fn control(server: &Server, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let told = |value: Value| respond(StatusCode::OK, JSON, value.to_string().into());
     match (request.method(), request.uri().path()) {

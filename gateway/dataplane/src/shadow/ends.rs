@@ -1,4 +1,4 @@
-//! What became of pairs, and counts of all that was mirrored, until the control process fetches them.
+//! What became of pairs, and counts of all that was mirrored, until the governance service fetches them.
 //! Written by threads of different priorities, so without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -3,7 +3,7 @@
 //! Requests are marked on arrival (`sampler`), travel with the incumbent's batch (`pair`), and once
 //! that batch has been answered its rows are moved, not copied, into the route's own bounded queue
 //! (`queue`). A thread at idle priority (`runner`) computes them again and compares decisions
-//! (`compare`). What it finds waits in the `ledger` of ends until the control process fetches it.
+//! (`compare`). What it finds waits in the `ledger` of ends until the governance service fetches it.
 //!
 //! The thread that serves and the one at idle priority share no lock: an idle thread that is taken
 //! off its core while it holds one would stop the calls behind it.
@@ -39,7 +39,7 @@ pub type Door = Arc<ArcSwapOption<Route>>;
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wishes {
-    /// The run's name, the control process's own.
+    /// The run's name, governance's own.
     pub run: String,
     /// Share of the batches that are mirrored, beside those that hold a pair: 0 to 1.
     pub share: f64,

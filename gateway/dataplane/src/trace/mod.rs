@@ -1,4 +1,4 @@
-//! Which requests are traced, and what is kept of them until the control process fetches it.
+//! Which requests are traced, and what is kept of them until the telemetry process fetches it.
 //!
 //! The caller's `traceparent` header (W3C Trace Context) decides where there is one; of the others
 //! a share is taken by chance. Spans are kept in a ring: tracing never makes a request wait.
