@@ -127,15 +127,16 @@ def test_bursts_pass_a_bad_candidate_if_every_request_counts_and_not_if_thinned(
     """Marginal rate at the limit in bursts of thirty: 1 of 100 may pass; unthinned most do."""
     chance = random.Random(5)  # noqa: S311
     whole = thinned = 0
-    for run in range(6):
-        bad = _bursts(chance, 200 * 1500, 0.005, 30)
+    policy = parse_policy({"caller_pairs_per_hour": 1_000_000, "block_ms": 100})
+    for run in range(4):
+        bad = _bursts(chance, 100 * 1500, 0.005, 30)
         whole += _passes(bad[:6000])
-        sampler = Sampler(parse_policy({"caller_pairs_per_hour": 1_000_000}), _seed(run))
+        sampler = Sampler(policy, _seed(run))
         for now, _ in enumerate(bad):
             sampler.offer(now, "c")
         sampler.close()
-        thinned += _passes([bad[pair.block * 200 + pair.sequence] for pair in sampler.drain()])
-    assert whole >= 3
+        thinned += _passes([bad[pair.block * 100 + pair.sequence] for pair in sampler.drain()])
+    assert whole >= 2
     assert thinned <= 1
 
 
