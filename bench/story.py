@@ -7,7 +7,6 @@ told ends the story with a StoryError.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -183,19 +182,29 @@ class Stage:
         self, candidate: Candidate, action: str, out: str, *names: str, report: Path | None = None
     ) -> Path:
         """People sign for an action, the first by a new approval and the others in its file."""
-        desk, shown, file = self.desk, self.show(candidate), self.desk.folder / out
-        same: tuple[object, ...] = ("--report", report) if report else ()
+        file = self.desk.folder / out
+        words = self.asking(candidate, action, file, report)
+        for name in names:
+            self.desk.run(name, *self.signing(name, report), *words)
+            words = ("--add", file)
+        return file
+
+    def signing(self, name: str, report: Path | None) -> tuple[object, ...]:
+        """How a person's `approve` begins."""
+        words: tuple[object, ...] = ("approve", "--policy", self.desk.folder / "policy.json")
+        words += ("--key", self.people.key(name), "--yes")
+        return (*words, "--report", report) if report else words
+
+    def asking(
+        self, candidate: Candidate, action: str, out: Path, report: Path | None
+    ) -> tuple[object, ...]:
+        """How the first one's goes on."""
+        shown = self.show(candidate)
         words: tuple[object, ...] = ("--action", action, "--model", MODEL)
         words += ("--candidate", candidate.digest, "--incumbent", shown["incumbent"])
         if action != "rollback":
             words += ("--evidence", shown["evidence"])
-        words += ("--ledger", shown["ledger"], "--out", file)
-        for name in names:
-            begun: tuple[object, ...] = ("approve", "--policy", desk.folder / "policy.json")
-            begun += ("--key", self.people.key(name), "--yes")
-            desk.run(name, *begun, *same, *words)
-            words = ("--add", file)
-        return file
+        return (*words, "--ledger", shown["ledger"], "--out", out)
 
     def compare(self, candidate: Candidate, clock: Traffic) -> Comparison:
         """Olga signs and starts a comparison, and watches it to its end."""
@@ -223,13 +232,13 @@ class Stage:
         desk.run("dora", "fetch", last.report, "--out", file, cert=self.people["dora"])
         return compared(f"version {candidate.version}", file, clock.clock - begun)
 
-    def refuse(self, what: str, reasons: Sequence[str], *words: object) -> None:
-        """Run a command of olga's that must be refused, for one of these reasons."""
-        told = self.desk.run("olga", *words, cert=self.people["olga"], refused=True)
-        if told is None or told["reason"] not in reasons:
-            raise StoryError(f"{what} was refused for another reason than {reasons}: {told}")
-        self.desk.tell(f"refused ({told['reason']}): {told['error']}")
-        self.refused.append((what, str(told["reason"])))
+    def refuse(self, what: str, reason: str, *words: object, who: str = "olga") -> None:
+        """Run a command of somebody's that must be refused, for this reason."""
+        told = self.desk.run(who, *words, cert=self.people[who], refused=True)
+        if told is None or told["reason"] != reason:
+            raise StoryError(f"{what} was not refused for {reason}: {told}")
+        self.desk.tell(f"refused ({reason}): {told['error']}")
+        self.refused.append((what, f"{told['error']} ({reason})"))
 
 
 def tell(fitted: FittedTable, console: Console) -> Story:
@@ -308,20 +317,25 @@ def _acts(stage: Stage, messages: Path) -> Story:
         bad = version(SITE_RISK, stage.fitted, stage.models, 3, bad_threshold)
         stage.submit(bad)
         failing = _verdict(stage, bad, traffic, "FAIL")
+        out = desk.folder / "promote-3.json"
+        words = stage.signing("dora", failing.file)
+        words += stage.asking(bad, "promote", out, failing.file)
+        stage.refuse("signing for what failed", "verdict_not_pass", *words, who="dora")
+        desk.note("dora and greta sign all the same, by a program of their own")
         policy = policy_chain.read(Envelope.from_json((desk.folder / "policy.json").read_bytes()))
         both = people.signer("dora"), people.signer("greta")
         shown = stage.show(bad) | {"report": failing.report}
-        signed = stage.file("promote-3.json", approval("promote", MODEL, shown, policy, *both))
-        desk.note("`sluicegate approve` signs for nothing that failed: dora and greta sign by hand")
-        words = ("promote", MODEL, bad.digest, "--approval", signed)
-        stage.refuse("a candidate that failed, signed by both", ("verdict_not_pass",), *words)
+        stage.file(out.name, approval("promote", MODEL, shown, policy, *both))
+        words = ("promote", MODEL, bad.digest, "--approval", out)
+        # What was rejected has no report that counts.
+        stage.refuse("promoting it with both signatures", "no_shadow_report", *words)
         stage.expect(good.digest)
+        desk.tell(f"version 3 is {stage.show(bad)['state']}; version 2 answers")
 
         desk.heading("4. A forged approval: mallory's key under olga's name")
-        unsigned = approval("rollback", MODEL, stage.show(good) | _own(good), policy)
-        forged = stage.file("forged.json", forge(unsigned, people))
-        words = ("rollback", MODEL, "--approval", forged)
-        stage.refuse("an approval under a key that is not olga's", ("bad_signature",), *words)
+        unsigned = approval("rollback", MODEL, stage.show(good), policy)
+        words = ("rollback", MODEL, "--approval", stage.file("forged.json", forge(unsigned, people)))
+        stage.refuse("a rollback signed by another key", "no_valid_signature", *words)
         stage.expect(good.digest)
 
         desk.heading("5. Back")
@@ -352,11 +366,6 @@ def forge(unsigned: Envelope, people: People) -> Envelope:
     signature = people.signer("mallory").sign(unsigned.signed_bytes)
     named = key_id(people.signer("olga").public_key)
     return replace(unsigned, signatures=(Signature(signature, named),))
-
-
-def _own(live: Candidate) -> dict[str, Any]:
-    """A rollback names the live model twice."""
-    return {"incumbent": live.digest}
 
 
 def _verdict(stage: Stage, candidate: Candidate, traffic: Traffic, wanted: str) -> Comparison:
