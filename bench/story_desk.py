@@ -82,7 +82,7 @@ class Desk:
         if done.exit_code != (1 if refused else 0):
             raise StoryError(
                 f"`{shown(('sluicegate', *words), self.folder)}` ended with {done.exit_code}: "
-                f"{(done.stderr or done.stdout).strip()[-600:]}"
+                f"{done.stdout.strip()[-3000:]}"
             )
         return json.loads(said[-1]) if said else None
 
