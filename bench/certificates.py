@@ -1,4 +1,4 @@
-"""Certificates for the demo's admin door: an authority of its own, one server, one client a person."""
+"""Certificates for the demo's admin door: its own authority, a server, a client for each person."""
 
 import datetime
 import ipaddress
