@@ -7,7 +7,6 @@ from typing import Final
 
 from bench.story_load import Answers, Window
 from governance.dsse import Envelope
-from governance.shadow.evalue import confidence_sequence
 from governance.shadow.gates import parse_policy
 from governance.shadow_report import ShadowReport
 from governance.statements import parse
@@ -21,8 +20,7 @@ DURING_S: Final = 1.0
 class Comparison:
     """How a comparison ended, from its signed report in `file`, whose payload's digest is `report`.
 
-    `d` of `n` decisions differed; the rate lies between `low` and `high` by the confidence sequence
-    of the attempt; `reasons` are sentences.
+    `d` of `n` decisions differed, of which `limit` is allowed; `reasons` are sentences.
     """
 
     of: str
@@ -32,8 +30,6 @@ class Comparison:
     n: int
     d: int
     limit: Fraction
-    low: float
-    high: float
     reasons: tuple[str, ...]
     seconds: float
 
@@ -42,8 +38,6 @@ def compared(of: str, file: Path, seconds: float) -> Comparison:
     """Read a comparison's signed report; `seconds` is how long it took."""
     envelope = Envelope.from_json(file.read_bytes())
     said = parse(envelope.payload, ShadowReport).predicate
-    limits = parse_policy(said.shadow_policy)
-    low, high = confidence_sequence(said.n, said.d, limits.alpha_of(said.attempt))
     return Comparison(
         of,
         file,
@@ -51,9 +45,7 @@ def compared(of: str, file: Path, seconds: float) -> Comparison:
         said.verdict,
         said.n,
         said.d,
-        limits.disagreement_limit,
-        float(low),
-        float(high),
+        parse_policy(said.shadow_policy).disagreement_limit,
         tuple(reason.partition(": ")[2] for reason in said.reasons),
         seconds,
     )
