@@ -101,7 +101,7 @@ def latency_over_time(load: Load, key: str) -> str:
 def latency_of_windows(
     windows: Sequence[Stretch], marks: Sequence[tuple[str, float]], key: str
 ) -> str:
-    """The same of any stretches, with what happened when (s) marked; see above for `key`."""
+    """The same of any stretches, with marks of what happened when (s); see above for `key`."""
     times = [window.t_s for window in windows]
     series = [
         ("p50", [window.p50_us for window in windows], FIRST),
@@ -109,7 +109,8 @@ def latency_of_windows(
     ]
     if not any(value for _, values, _ in series for value in values):
         return _nothing("No answer came, so there is no latency to show.")
-    figure, axes = _axes()
+    # With marks it has the page's width to itself.
+    figure, axes = _axes(10.4 if marks else 5.2)
     for label, values, colour in series:
         known = np.array([np.nan if value is None else value for value in values])
         axes.plot(times, known, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
@@ -195,8 +196,8 @@ def grouped(batches: Sequence[tuple[int, int]]) -> list[tuple[str, int]]:
     ]
 
 
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+def _axes(width: float = 5.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, 3.0), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     figure.patch.set_visible(False)

@@ -54,8 +54,9 @@ def story_section(story: Story) -> str:
 <p>The site-risk specialist, under governance, on its held-out rows as live traffic. Version 2 was
 compared in shadow, signed for by two people and made live; version 3 turned one decision in fifty
 and stayed out; then version 1 came back. The comparison was cut short by a demo policy: blocks of
-5 ms, no least number of hours, one caller, a latency gate as wide as it goes. Both generators share
-the machine's cores with the server and sleep between sends, so latencies are above those above.</p>
+5 ms, no least number of hours, one caller, a latency gate as wide as it goes. Load generators,
+server and governance share the machine's cores, and the generators sleep between sends, so
+latencies are higher here than in the sections before.</p>
 <div class="tiles">{verdicts}
 <div class="tile"><span>promotion</span><strong>{duration(1e3 * story.promotion_ms)}</strong></div>
 <div class="tile"><span>rollback</span><strong>{duration(1e3 * story.rollback_ms)}</strong></div>

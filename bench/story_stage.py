@@ -10,6 +10,7 @@ from bench.servers import Contender
 from bench.specialists import SITE_RISK
 from bench.story_candidates import Candidate, evaluation, provenance
 from bench.story_desk import Desk, StoryError
+from bench.story_evidence import write_documents
 from bench.story_load import Traffic
 from bench.story_outcome import Comparison, compared
 from bench.story_people import People
@@ -34,6 +35,7 @@ class Stage:
     models: Path
     server: Contender
     message: bytes
+    live: str | None = None
     marks: dict[str, float] = field(default_factory=dict)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
@@ -77,7 +79,9 @@ class Stage:
         desk.run(
             "tom", "bundle", "create", bundle, "--model", MODEL, "--candidate", candidate.digest
         )
-        told = desk.run("tom", "bundle", "add", bundle, made, tested)
+        packed, documents = self.models / MODEL / str(number), desk.folder / f"documents-{number}"
+        files = write_documents(documents, candidate, packed, self.fitted, self.live)
+        told = desk.run("tom", "bundle", "add", bundle, made, tested, *files)
         words: tuple[object, ...] = ("candidate", "submit", MODEL, number, "--provenance", made)
         words += ("--evaluation", tested, "--bundle", told["digest"], "--evidence", bundle)
         desk.run("tom", *words, cert=self.people["tom"])
@@ -154,6 +158,7 @@ class Stage:
         words = ("promote", MODEL, candidate.digest, "--approval", signed)
         self.desk.run("olga", *words, cert=self.people["olga"])
         self.expect(candidate.digest)
+        self.live = candidate.digest
 
     def refuse(self, what: str, reason: str, *words: object, who: str = "olga") -> None:
         """Run a command of somebody's that must be refused, for this reason."""
