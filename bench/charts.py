@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -31,6 +32,17 @@ _BINS = 56
 # Of a single bucket, whose lower bound nothing tells: a tenth of a decade.
 _LONE_WIDTH = float(np.log(10)) / 10
 _MOST_BARS = 16
+
+
+class Stretch(Protocol):
+    """A stretch of a run that began `t_s` seconds after its start; latencies in µs."""
+
+    @property
+    def t_s(self) -> float: ...  # noqa: D102
+    @property
+    def p50_us(self) -> float | None: ...  # noqa: D102
+    @property
+    def p99_us(self) -> float | None: ...  # noqa: D102
 
 
 def latency_distribution(load: Load, key: str) -> str:
@@ -83,19 +95,40 @@ def latency_distribution(load: Load, key: str) -> str:
 
 def latency_over_time(load: Load, key: str) -> str:
     """The median and the 99th percentile of each stretch of the run; see above for `key`."""
-    times = [window.t_s for window in load.windows]
+    return latency_of_windows(load.windows, (), key)
+
+
+def latency_of_windows(
+    windows: Sequence[Stretch], marks: Sequence[tuple[str, float]], key: str
+) -> str:
+    """The same of any stretches, with marks of what happened when (s); see above for `key`."""
+    times = [window.t_s for window in windows]
     series = [
-        ("p50", [window.p50_us for window in load.windows], FIRST),
-        ("p99", [window.p99_us for window in load.windows], SECOND),
+        ("p50", [window.p50_us for window in windows], FIRST),
+        ("p99", [window.p99_us for window in windows], SECOND),
     ]
     if not any(value for _, values, _ in series for value in values):
         return _nothing("No answer came, so there is no latency to show.")
-    figure, axes = _axes()
+    # With marks it has the page's width to itself.
+    figure, axes = _axes(10.4 if marks else 5.2)
     for label, values, colour in series:
         known = np.array([np.nan if value is None else value for value in values])
         axes.plot(times, known, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
+    for place, (label, at) in enumerate(marks):
+        axes.axvline(at, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        # Each on its own height: they may lie close to each other.
+        axes.annotate(
+            label,
+            (at, 0.97 - 0.075 * place),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=INK,
+            fontsize=9,
+            va="top",
+        )
     axes.set_yscale("log")
-    axes.margins(y=0.15)
+    axes.margins(y=0.6 if marks else 0.15)
     _time_axis(axes, "y")
     axes.set_xlabel("seconds since the start")
     axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9)
@@ -163,8 +196,8 @@ def grouped(batches: Sequence[tuple[int, int]]) -> list[tuple[str, int]]:
     ]
 
 
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+def _axes(width: float = 5.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, 3.0), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     figure.patch.set_visible(False)

@@ -2,8 +2,8 @@
 
 Fits the specialists of bench/specialists.py, packs each, starts the gateway, sends every held-out
 row once, one after the other, then most of them many times, with a deadline (open loop, Poisson,
-several connections), and compares each decision with the one made offline. Prints a table and
-writes one HTML page.
+several connections), and compares each decision with the one made offline. Then one of them is
+replaced under governance, on live traffic (bench/story.py). Prints tables and writes one HTML page.
 """
 
 import math
@@ -20,19 +20,23 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from bench import load, machine, servers
+from bench import load, machine, servers, story
 from bench.load import LoadError, LoadSpec
 from bench.outcome import Load, SpecialistResult
 from bench.report import write_report
 from bench.servers import Contender, ServerError
 from bench.setting import Say
-from bench.specialists import SPECIALISTS, Fitted, Specialist, pack, requests
+from bench.specialists import SITE_RISK, SPECIALISTS, Fitted, Specialist, pack, requests
+from bench.story_desk import StoryError
+from bench.story_report import print_story
 from bench.table import print_results
 from bench.workload import Scores, WorkloadError, collect, read_answers, write_requests
 from gateway.cli.status import fetch
+from governance.errors import GovernanceError
 from trainer.datasets import DataError
 from trainer.package_index import FetchError
 from trainer.quality import decide, measure
+from trainer.tabular import FittedTable
 
 OUT = load.ROOT / "build" / "demo"
 CONNECTIONS = 8
@@ -41,6 +45,15 @@ CONNECTIONS = 8
 LOAD_SHARE = 0.4
 CALLS_IN_DEADLINE = 5
 LONGEST_S = 30
+_ERRORS = (
+    FetchError,
+    DataError,
+    LoadError,
+    ServerError,
+    WorkloadError,
+    StoryError,
+    GovernanceError,
+)
 
 
 @contextmanager
@@ -149,11 +162,15 @@ def main(
                     result = _serve_rows(specialist, model, server)
                 results.append(result)
             memory = server.resident_mb()
-    except (FetchError, DataError, LoadError, ServerError, WorkloadError) as error:
+        console.print()
+        print_results(results, console)
+        console.print("\n[bold]A model is replaced, and not without people[/]")
+        told_story = story.tell(_table(fitted[SITE_RISK]), console)
+        console.print()
+        print_story(told_story, console)
+    except _ERRORS as error:
         console.print(f"[red]error:[/] {error}")
         raise typer.Exit(1) from error
-    console.print()
-    print_results(results, console)
     told = machine.describe()
     about = {
         "Machine": f"{told['cpu']}, {told['cores']} cores; server and load generator share them",
@@ -161,12 +178,18 @@ def main(
         "Load": f"open loop, Poisson, over {CONNECTIONS} connections",
         "Versions": ", ".join(f"{k} {v}" for k, v in told["packages"].items()),
     }
-    page = write_report(out / "report.html", results, about=about)
+    page = write_report(out / "report.html", results, about=about, story=told_story)
     console.print(f"\nThe same with plots: {_short(page)}")
     wrong = [r.name for r in results if r.same_decisions < r.offline.rows]
     if wrong:
         console.print(f"[red]error:[/] {', '.join(wrong)}: not every row was decided as offline")
         raise typer.Exit(1)
+
+
+def _table(fitted: Fitted) -> FittedTable:
+    if not isinstance(fitted, FittedTable):
+        raise StoryError(f"the story is about a table, and not {type(fitted).__name__}")
+    return fitted
 
 
 def _short(path: Path) -> str:

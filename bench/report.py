@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench.charts import batch_sizes, latency_distribution, latency_over_time
 from bench.outcome import NONE, SpecialistResult, duration
+from bench.story_outcome import Story
+from bench.story_report import story_section
 from trainer.quality import Quality
 
 
@@ -17,10 +19,11 @@ def write_report(
     *,
     title: str = "Sluicegate demo",
     about: Mapping[str, str] | None = None,
+    story: Story | None = None,
 ) -> Path:
     """Writes the report to `path` (its folder is made) and returns `path`; see `render`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(results, title=title, about=about), "utf-8")
+    path.write_text(render(results, title=title, about=about, story=story), "utf-8")
     return path
 
 
@@ -29,6 +32,7 @@ def render(
     *,
     title: str = "Sluicegate demo",
     about: Mapping[str, str] | None = None,
+    story: Story | None = None,
 ) -> str:
     """The report as HTML text.
 
@@ -36,6 +40,7 @@ def render(
         results: one section each, in this order.
         title: the page's.
         about: facts of the run, such as machine and settings, by name.
+        story: how a model was replaced under governance, after the specialists.
     """
     sections = "\n".join(_section(result) for result in results)
     facts = "".join(
@@ -64,6 +69,7 @@ a request was due to be sent.</p>
 {_way(results)}
 </section>
 {sections}
+{story_section(story) if story else ""}
 {f'<section><h2>This run</h2><dl class="facts">{facts}</dl></section>' if facts else ""}
 <footer><p>AUC: how often a positive row scores above a negative one, with a 95% bootstrap
 interval. Cost: what wrong decisions cost per 100 decisions. Late: answered after the deadline.

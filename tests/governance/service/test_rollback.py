@@ -37,6 +37,8 @@ def test_a_rollback_takes_one_operator(stage: Stage, promoted: list[str]) -> Non
     assert (done.candidate, done.version, done.logged) == (promoted[0], 1, True)
     assert stage.live() == (promoted[0],) * 3
     assert stage.authority.candidate(stage.model, promoted[1]).state == "rolled_back"
+    # What was signed is there for the audit.
+    assert stage.home.statement(approval.digest) == approval
 
 
 def test_a_review_that_two_people_sign_lets_promotions_go_on(
