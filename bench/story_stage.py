@@ -174,7 +174,9 @@ def _status(told: Any) -> str:
     latency = next(g for g in told.gates if g.gate == "latency")
     low, high = (f"{float(value):.2%}" for value in (gate.low, gate.high))
     needed = f", {gate.pairs_needed:,} more needed" if gate.HasField("pairs_needed") else ""
+    # What is not shown yet the counts say; what keeps them from counting they do not.
+    more = "".join(f"; {r.sentence}" for r in told.reasons if not r.reason.endswith("_not_shown"))
     return (
         f"{told.verdict}: {gate.events} of {gate.trials:,} pairs differ ({low} to {high}{needed}); "
-        f"{latency.events} of {latency.trials} latency windows good"
+        f"{latency.events} of {latency.trials} latency windows good{more}"
     )
