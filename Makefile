@@ -14,7 +14,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 help:
-	@echo "make demo           fit three specialists on real data, serve, load and compare them"
+	@echo "make demo           fit three specialists on real data, serve and compare them; replace one under governance"
 	@echo "make test           every test, Rust and Python"
 	@echo "make clients        build docs/clients in five languages and ask a server with each"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"

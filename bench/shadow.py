@@ -125,7 +125,7 @@ def _told(
         Figure("… window by window", "times", pairs),
         Figure("p99 without", "µs", tuple(_p99([w]) for w in without)),
         Figure("p99 with", "µs", tuple(_p99([w]) for w in shadowed)),
-        Figure("answers with a shadow that were mirrored", "%", (100 * mirrored / max(1, rows),)),
+        Figure("rows mirrored", "", (mirrored,)),
         Figure("mirrored rows that were dropped", "%", (100 * dropped / max(1, mirrored),)),
         Figure("decisions that differ between the equal models", "", (flips,), 0, False),
         Figure("calls that failed", "", (answered["failed"],), 0, False),

@@ -80,10 +80,6 @@ class Rollback:
                 | self._owed_nonces(),
                 revocations=authority.revocations(),
             )
-            # The audit looks for what the ledger names; a full disk does not hold a rollback up.
-            with suppress(OSError):
-                for envelope in envelopes:
-                    authority.home.keep(envelope)
             body = {
                 "kind": "rollback",
                 "key": key_of("rollback", *sorted(approved.statements)),

@@ -1,12 +1,13 @@
 //! What became of pairs, and counts of all that was mirrored, until the governance service fetches them.
-//! Written by threads of different priorities, so without a lock.
+//! Written by threads of different priorities: those that serve only ever try the lock.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crossbeam_queue::ArrayQueue;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::queue::tried;
 use super::sampler::{Choice, Closed};
 use crate::clock::Ticks;
 
@@ -85,9 +86,14 @@ impl Counts {
 }
 
 #[derive(Debug)]
+struct Told {
+    ends: Vec<Ended>,
+    closed: Vec<Closed>,
+}
+
+#[derive(Debug)]
 pub struct Ends {
-    ends: ArrayQueue<Ended>,
-    closed: ArrayQueue<Closed>,
+    told: Mutex<Told>,
     lost: AtomicU64,
     pub counts: Counts,
 }
@@ -95,8 +101,11 @@ pub struct Ends {
 impl Default for Ends {
     fn default() -> Self {
         Self {
-            ends: ArrayQueue::new(KEPT),
-            closed: ArrayQueue::new(KEPT),
+            // Of its full size from the start: who grows it would do so under the lock.
+            told: Mutex::new(Told {
+                ends: Vec::with_capacity(KEPT),
+                closed: Vec::with_capacity(KEPT),
+            }),
             lost: AtomicU64::new(0),
             counts: Counts::default(),
         }
@@ -104,23 +113,34 @@ impl Default for Ends {
 }
 
 impl Ends {
+    /// Keeps an end; one that finds the lock held or no room is lost, and counted.
     pub fn end(&self, ended: Ended) {
-        if self.ends.push(ended).is_err() {
-            self.lost.fetch_add(1, Relaxed);
+        match tried(&self.told) {
+            Some(mut told) if told.ends.len() < KEPT => told.ends.push(ended),
+            _ => {
+                self.lost.fetch_add(1, Relaxed);
+            }
         }
     }
 
     pub fn close(&self, closed: Closed) {
-        if self.closed.push(closed).is_err() {
-            self.lost.fetch_add(1, Relaxed);
+        match tried(&self.told) {
+            Some(mut told) if told.closed.len() < KEPT => told.closed.push(closed),
+            _ => {
+                self.lost.fetch_add(1, Relaxed);
+            }
         }
     }
 
-    /// Takes out what is there. Closed blocks first: what is told of a block's requests later
-    /// belongs to a block that is known.
+    /// Takes out what is there; nothing if the lock is held, and then it is told next time.
     pub fn drain(&self) -> Value {
-        let closed: Vec<Closed> = std::iter::from_fn(|| self.closed.pop()).collect();
-        let ends: Vec<Ended> = std::iter::from_fn(|| self.ends.pop()).collect();
+        let (ends, closed): (Vec<Ended>, Vec<Closed>) = match tried(&self.told) {
+            Some(mut told) => (
+                told.ends.drain(..).collect(),
+                told.closed.drain(..).collect(),
+            ),
+            None => (Vec::new(), Vec::new()),
+        };
         json!({
             "closed": closed,
             "ends": ends,

@@ -5,8 +5,8 @@
 //! (`queue`). A thread at idle priority (`runner`) computes them again and compares decisions
 //! (`compare`). What it finds waits in the `ledger` of ends until the governance service fetches it.
 //!
-//! The thread that serves and the one at idle priority share no lock: an idle thread that is taken
-//! off its core while it holds one would stop the calls behind it.
+//! Threads that serve wait for no lock that the one at idle priority may hold: an idle thread that is
+//! taken off its core while it holds one would stop the calls behind it.
 
 mod compare;
 mod ends;

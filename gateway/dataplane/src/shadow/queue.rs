@@ -1,9 +1,14 @@
-//! The route's own bounded queue: batches that the incumbent has answered, the oldest dropped first.
+//! The route's own bounded queues: batches that the incumbent has answered. Those that hold a pair go
+//! first; of each kind the oldest is dropped first.
+//!
+//! A thread that serves only ever tries a lock and drops what it cannot put away: the runner may have
+//! been taken off its core while it holds it. (A lock-free ring was tried: its writers wait for a
+//! reader that is half done, and with one at idle priority that was 200 ms.)
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, TryLockError};
 
-use crossbeam_queue::ArrayQueue;
 use serde_json::{Value, json};
 
 use super::pair::Pair;
@@ -13,8 +18,6 @@ use crate::executor::{BatchOutputs, Inputs};
 /// Batches that wait at most, and bytes that they hold of callers' messages.
 const BATCHES: usize = 256;
 const BYTES: usize = 64 << 20;
-/// Batches that the runner is done with and a thread that serves has not freed yet.
-const SPENT: usize = BATCHES;
 
 /// One request's part of a batch.
 #[derive(Debug)]
@@ -44,12 +47,29 @@ impl Mirrored {
     }
 }
 
+#[derive(Debug, Default)]
+struct Lists {
+    /// With a pair in them.
+    pairs: VecDeque<Mirrored>,
+    others: VecDeque<Mirrored>,
+    /// What the runner is done with. Freed by threads that serve: memory goes back where it came
+    /// from, and the allocator's lock is never held by a thread that may be taken off its core.
+    spent: Vec<Mirrored>,
+}
+
+/// What is behind a lock, if nobody holds it.
+pub fn tried<T>(mutex: &Mutex<T>) -> Option<std::sync::MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        // Its holder panicked between two steps of a list, which is still one.
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 #[derive(Debug)]
 pub struct Queue {
-    waiting: ArrayQueue<Mirrored>,
-    /// Freed by threads that serve: memory goes back where it came from, and the allocator's lock
-    /// is never held by a thread that may be taken off its core.
-    spent: ArrayQueue<Mirrored>,
+    lists: Mutex<Lists>,
     bytes: AtomicUsize,
     /// Of 2^64 batches so many are mirrored.
     threshold: u64,
@@ -63,8 +83,10 @@ pub struct Queue {
 impl Queue {
     pub fn new(share: f64) -> Self {
         Self {
-            waiting: ArrayQueue::new(BATCHES),
-            spent: ArrayQueue::new(SPENT),
+            lists: Mutex::new(Lists {
+                spent: Vec::with_capacity(BATCHES),
+                ..Lists::default()
+            }),
             bytes: AtomicUsize::new(0),
             threshold: (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64,
             seen: AtomicU64::new(0),
@@ -90,12 +112,12 @@ impl Queue {
         (z ^ (z >> 31)) <= self.threshold
     }
 
-    /// Takes a batch in; the oldest makes room. Called by threads that serve.
+    /// Takes a batch in; the oldest of its kind makes room. Called by threads that serve.
     pub fn push(&self, mut batch: Mirrored) {
-        // One in, at most two out: what was computed is freed as fast as it comes.
-        drop((self.spent.pop(), self.spent.pop()));
+        let mut holds_pair = false;
         for pair in batch.parts.iter_mut().filter_map(|p| p.pair.as_mut()) {
             pair.mirrored();
+            holds_pair = true;
         }
         let bytes = batch.bytes();
         self.mirrored.fetch_add(1, Relaxed);
@@ -104,7 +126,19 @@ impl Queue {
             self.bytes.fetch_sub(bytes, Relaxed);
             return self.count_dropped(&batch);
         }
-        if let Some(oldest) = self.waiting.force_push(batch) {
+        let Some(mut lists) = tried(&self.lists) else {
+            self.bytes.fetch_sub(bytes, Relaxed);
+            return self.count_dropped(&batch);
+        };
+        lists.spent.clear();
+        let list = match holds_pair {
+            true => &mut lists.pairs,
+            false => &mut lists.others,
+        };
+        let oldest = (list.len() >= BATCHES).then(|| list.pop_front()).flatten();
+        list.push_back(batch);
+        drop(lists);
+        if let Some(oldest) = oldest {
             self.bytes.fetch_sub(oldest.bytes(), Relaxed);
             self.count_dropped(&oldest);
         }
@@ -115,17 +149,25 @@ impl Queue {
         self.dropped_rows.fetch_add(batch.rows as u64, Relaxed);
     }
 
-    /// The oldest batch, for the runner.
+    /// The next batch for the runner: the oldest with a pair, else the oldest.
     pub fn pop(&self) -> Option<Mirrored> {
-        let batch = self.waiting.pop()?;
+        let mut lists = tried(&self.lists)?;
+        let batch = match lists.pairs.pop_front() {
+            Some(batch) => Some(batch),
+            None => lists.others.pop_front(),
+        };
+        drop(lists);
+        let batch = batch?;
         self.bytes.fetch_sub(batch.bytes(), Relaxed);
         Some(batch)
     }
 
     /// The runner is done with this one.
     pub fn done(&self, batch: Mirrored) {
-        // Full only if nothing is mirrored any more; then nobody waits for the allocator either.
-        drop(self.spent.push(batch));
+        // Never grown here: memory of this thread's would be freed by one that serves.
+        if let Some(mut lists) = tried(&self.lists).filter(|l| l.spent.len() < BATCHES) {
+            lists.spent.push(batch);
+        }
     }
 
     /// Drops everything.
@@ -133,13 +175,15 @@ impl Queue {
         while let Some(batch) = self.pop() {
             self.count_dropped(&batch);
         }
-        while self.spent.pop().is_some() {}
+        if let Some(mut lists) = tried(&self.lists) {
+            lists.spent.clear();
+        }
     }
 
     pub fn told(&self) -> Value {
         let told = |n: &AtomicU64| n.load(Relaxed);
         json!({
-            "waiting_batches": self.waiting.len(),
+            "waiting_batches": tried(&self.lists).map(|l| l.pairs.len() + l.others.len()),
             "waiting_bytes": self.bytes.load(Relaxed),
             "mirrored_batches": told(&self.mirrored),
             "mirrored_rows": told(&self.mirrored_rows),
@@ -176,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_its_oldest_and_its_pairs_are_shed() {
+    fn pairs_go_first_and_of_the_others_the_oldest_is_dropped() {
         let (queue, ends) = (Queue::new(1.0), Arc::new(Ends::default()));
         let choice = Choice {
             block: 3,
@@ -188,11 +232,41 @@ mod tests {
         for rows in 0..BATCHES {
             queue.push(batch(rows + 2, 8, None));
         }
-        assert_eq!(ends.drain()["ends"][0]["end"], "shed");
+        assert_eq!(
+            queue.told()["dropped_batches"],
+            0,
+            "a pair makes room for no other"
+        );
+        queue.push(batch(0, 8, None));
         assert_eq!(queue.told()["dropped_batches"], 1);
-        assert_eq!(queue.pop().unwrap().rows, 2, "in order of arrival");
+        assert_eq!(queue.pop().unwrap().rows, 1, "what holds a pair goes first");
+        assert_eq!(ends.drain()["ends"][0]["end"], "shed");
+        assert_eq!(
+            queue.pop().unwrap().rows,
+            3,
+            "in order of arrival, less the oldest"
+        );
         queue.clear();
         assert_eq!(queue.told()["waiting_bytes"], 0);
+    }
+
+    #[test]
+    fn a_thread_that_serves_drops_what_it_cannot_put_away_at_once() {
+        let (queue, ends) = (Queue::new(1.0), Arc::new(Ends::default()));
+        let choice = Choice {
+            block: 0,
+            sequence: 0,
+            hash: 0,
+        };
+        let held = queue.lists.lock().unwrap();
+        queue.push(batch(
+            1,
+            8,
+            Some(Pair::new(choice, "", None, Arc::clone(&ends))),
+        ));
+        drop(held);
+        assert_eq!(ends.drain()["ends"][0]["end"], "shed");
+        assert!(queue.pop().is_none());
     }
 
     #[test]
