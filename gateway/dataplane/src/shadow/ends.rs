@@ -1,8 +1,9 @@
 //! What became of pairs, and counts of all that was mirrored, until the governance service fetches them.
-//! Written by threads of different priorities: those that serve only ever try the lock.
+//! Threads that serve and the runner, at idle priority, write to lists of their own: neither waits for
+//! the other.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -93,7 +94,12 @@ struct Told {
 
 #[derive(Debug)]
 pub struct Ends {
-    told: Mutex<Told>,
+    /// By threads that serve.
+    serving: Mutex<Told>,
+    /// By the runner alone.
+    runner: Mutex<Vec<Ended>>,
+    /// Nobody will ask any more.
+    over: AtomicBool,
     lost: AtomicU64,
     pub counts: Counts,
 }
@@ -101,11 +107,13 @@ pub struct Ends {
 impl Default for Ends {
     fn default() -> Self {
         Self {
-            // Of its full size from the start: who grows it would do so under the lock.
-            told: Mutex::new(Told {
+            // Of their full size from the start: who grows a list would do so under its lock.
+            serving: Mutex::new(Told {
                 ends: Vec::with_capacity(KEPT),
                 closed: Vec::with_capacity(KEPT),
             }),
+            runner: Mutex::new(Vec::with_capacity(KEPT)),
+            over: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             counts: Counts::default(),
         }
@@ -113,34 +121,48 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// Keeps an end; one that finds the lock held or no room is lost, and counted.
-    pub fn end(&self, ended: Ended) {
-        match tried(&self.told) {
-            Some(mut told) if told.ends.len() < KEPT => told.ends.push(ended),
-            _ => {
-                self.lost.fetch_add(1, Relaxed);
-            }
+    /// Keeps an end told by a thread that serves.
+    pub fn served(&self, ended: Ended) {
+        if !self.over.load(Relaxed) {
+            let mut told = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+            self.put(&mut told.ends, ended);
         }
+    }
+
+    /// Keeps an end told by the runner.
+    pub fn ran(&self, ended: Ended) {
+        let mut ends = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put(&mut ends, ended);
     }
 
     pub fn close(&self, closed: Closed) {
-        match tried(&self.told) {
-            Some(mut told) if told.closed.len() < KEPT => told.closed.push(closed),
-            _ => {
-                self.lost.fetch_add(1, Relaxed);
-            }
+        let mut told = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put(&mut told.closed, closed);
+    }
+
+    /// What ends from here on is told to nobody.
+    pub fn finish(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    fn put<T>(&self, list: &mut Vec<T>, entry: T) {
+        if list.len() < KEPT {
+            list.push(entry);
+        } else {
+            self.lost.fetch_add(1, Relaxed);
         }
     }
 
-    /// Takes out what is there; nothing if the lock is held, and then it is told next time.
+    /// Takes out what is there. If the runner is at its list, that is told next time.
     pub fn drain(&self) -> Value {
-        let (ends, closed): (Vec<Ended>, Vec<Closed>) = match tried(&self.told) {
-            Some(mut told) => (
-                told.ends.drain(..).collect(),
-                told.closed.drain(..).collect(),
-            ),
-            None => (Vec::new(), Vec::new()),
+        let (mut ends, closed): (Vec<Ended>, Vec<Closed>) = {
+            let mut told = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+            let ends = told.ends.drain(..).collect();
+            (ends, told.closed.drain(..).collect())
         };
+        if let Some(mut ran) = tried(&self.runner) {
+            ends.extend(ran.drain(..));
+        }
         json!({
             "closed": closed,
             "ends": ends,

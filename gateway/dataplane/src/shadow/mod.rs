@@ -144,6 +144,7 @@ impl Running {
         self.route.stopping.store(true, Relaxed);
         // A runner catches what engines throw; there is nothing to add here.
         let _ = self.thread.join();
+        self.route.ends.finish();
         self.route.queue.clear();
     }
 }

@@ -72,14 +72,19 @@ impl Pair {
     }
 
     fn tell(&mut self, end: End, compared: Option<super::ends::Compared>) {
+        let by_runner = self.stage == Stage::Started;
         self.stage = Stage::Told;
-        self.ends.end(Ended {
+        let ended = Ended {
             choice: self.choice,
             caller: std::mem::take(&mut self.caller),
             segment: self.segment.take(),
             end,
             compared,
-        });
+        };
+        match by_runner {
+            true => self.ends.ran(ended),
+            false => self.ends.served(ended),
+        }
     }
 }
 
@@ -123,14 +128,13 @@ mod tests {
         let mut late = pair(&ends, 3);
         late.started();
         late.candidate_timeout();
-        pair(&ends, 4).complete(Compared::default());
+        let mut fine = pair(&ends, 4);
+        fine.started();
+        fine.complete(Compared::default());
         let told = ends.drain();
-        let words: Vec<&str> = told["ends"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|e| e["end"].as_str().unwrap())
-            .collect();
+        let mut found = told["ends"].as_array().unwrap().clone();
+        found.sort_by_key(|e| e["sequence"].as_u64());
+        let words: Vec<&str> = found.iter().map(|e| e["end"].as_str().unwrap()).collect();
         let expected = [
             "incumbent_error",
             "shed",
