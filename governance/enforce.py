@@ -13,12 +13,12 @@ from pathlib import Path
 
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
-from governance.home import Home, HomeError
+from governance.home import Home
 from governance.policy import Policy
 from governance.predicates import Approval, BreakGlass, Deployment, Revocation
 from governance.revocations import Revocations
 from governance.service_verifier import verify_for_serving, verify_shadow_report
-from governance.statements import Statement, parse_any
+from governance.statements import parse_any
 from governance.verifier import verify_approvals, verify_break_glass, verify_revocation
 
 
@@ -70,12 +70,12 @@ class Gate:
         policy = self.home.policy()
         now = self.clock()
         revocations = revoked(self.home, policy, now)
-        about = [e for e, s in _approvals(self.home) if s.about == digest and s.action == "shadow"]
+        kept = _approvals(self.home)
+        about = [(e, s) for e, s in kept if s.about == digest and s.action == "shadow"]
         last: GovernanceError = StatementError(
             "not_approved", f"nobody signed that {digest} may see traffic of '{model}'"
         )
-        for envelope in about:
-            said = _parsed(envelope, Approval).predicate
+        for envelope, said in about:
             try:
                 verify_approvals(
                     [envelope],
@@ -190,13 +190,6 @@ def _approvals(home: Home) -> Iterable[tuple[Envelope, Approval]]:
         said = parse_any(envelope.payload).predicate
         if isinstance(said, Approval):
             yield envelope, said
-
-
-def _parsed(envelope: Envelope, kind: type[Approval]) -> Statement[Approval]:
-    statement = parse_any(envelope.payload)
-    if not isinstance(statement.predicate, kind):
-        raise HomeError("wrong_predicate", "the statement is of another kind")
-    return Statement(statement.name, statement.digest, statement.predicate)
 
 
 def gate(home: Path) -> Gate:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -220,8 +221,10 @@ def test_a_segment_and_the_caller_stand_with_the_pair(tmp_path: Path, serve: Ser
     assert eventually(lambda: s.look() is not None and len(s.ends) == 1)
     assert (s.ends[0]["caller"], s.ends[0]["segment"]) == ("bidder", "de")
     asked.parameters["segment"].string_param = "x" * 65
-    code, text = s.client.refusal(asked)
-    assert code.name in ("UNAUTHENTICATED", "INVALID_ARGUMENT"), text
+    with pytest.raises(grpc.RpcError) as refused:
+        s.client.stub.ModelInfer(asked, timeout=5, metadata=[("authorization", "Bearer test")])
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "'segment'" in refused.value.details()
 
 
 def test_a_shadow_ends_when_another_version_answers(shadowed: Any) -> None:

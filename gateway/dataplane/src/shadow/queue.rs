@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::pair::Pair;
 use crate::clock::Ticks;
 use crate::executor::{BatchOutputs, Inputs};
+use crate::trace::mixed;
 
 /// Batches that wait at most, and bytes that they hold of callers' messages.
 const BATCHES: usize = 256;
@@ -102,14 +103,9 @@ impl Queue {
         if self.threshold == 0 {
             return false;
         }
-        // SplitMix64 of a counter: no pattern that traffic could share.
-        let mut z = self
-            .seen
-            .fetch_add(1, Relaxed)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) <= self.threshold
+        // Mixed from a counter: no pattern that traffic could share.
+        let nth = self.seen.fetch_add(1, Relaxed) + 1;
+        mixed(nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)) <= self.threshold
     }
 
     /// Takes a batch in; the oldest of its kind makes room. Called by threads that serve.
