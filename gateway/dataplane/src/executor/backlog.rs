@@ -16,11 +16,14 @@ impl Backlog {
         !self.full.load(Relaxed)
     }
 
-    pub(super) fn note(&self, state: &State) {
-        let full = !state.nothing_queued() || state.free_lane().is_none();
+    /// Notes how it stands; whether anything is queued.
+    pub(super) fn note(&self, state: &State) -> bool {
+        let queued = !state.nothing_queued();
+        let full = queued || state.free_lane().is_none();
         // A store that changes nothing would still take the line from whoever reads it.
         if full != self.full.load(Relaxed) {
             self.full.store(full, Relaxed);
         }
+        queued
     }
 }

@@ -237,8 +237,7 @@ impl Executor {
             drop(state);
             state = self.execute(batch, &mut replies);
         }
-        self.backlog.note(&state);
-        let queued = !state.nothing_queued();
+        let queued = self.backlog.note(&state);
         self.wake_one(&state);
         drop(state);
         if queued {
