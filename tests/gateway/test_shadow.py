@@ -57,9 +57,12 @@ class Shadowed:
         self.closed += told["found"]["closed"]
         return told
 
-    def done(self, rows: int) -> bool:
-        told = self.look()["rows"]
-        return bool(told["compared"] + told["candidate_errors"] == rows)
+    def settled(self, rows: int, model: str = "m") -> bool:
+        """Whether `rows` rows have ended. A thread that serves drops what it cannot put away at
+        once, so a few may have been dropped, and are counted; most must have been compared."""
+        told = self.look(model)
+        ran = told["rows"]["compared"] + told["rows"]["candidate_errors"]
+        return bool(ran + told["queue"]["dropped_rows"] == rows and ran > rows / 2)
 
 
 @pytest.fixture
@@ -93,9 +96,9 @@ def test_every_row_is_compared_and_flips_are_counted_by_their_direction(shadowed
     for _ in range(50):
         x = rows([-1.0, 0.25, 0.75])
         np.testing.assert_array_equal(s.client.infer(request("m", x)), x)
-    assert eventually(lambda: s.done(150))
+    assert eventually(lambda: s.settled(150))
     told = s.look()["rows"]
-    assert (told["down"], told["up"], told["moved"]) == (50, 0, 0)
+    assert (3 * told["down"], told["up"], told["moved"]) == (told["compared"], 0, 0)
     assert told["incumbent_unsteady"] == 0
 
 
@@ -117,8 +120,11 @@ def test_each_block_has_one_pair_and_each_pair_ends_once(shadowed: Any) -> None:
     assert len({c["block"] for c in s.closed}) == len(s.closed) > 5
     ends = Counter((e["block"], e["sequence"]) for e in s.ends)
     assert set(ends.values()) == {1}
-    for end in s.ends:
-        assert end["end"] == "complete"
+    complete = [e for e in s.ends if e["end"] == "complete"]
+    # One that could not be put away at once is shed.
+    assert {e["end"] for e in s.ends} <= {"complete", "shed"}
+    assert len(complete) > len(s.ends) / 2
+    for end in complete:
         assert end["incumbent"] == end["candidate"]
         assert end["rows"] == 1
         assert end["candidate_ns"] > 0 < end["incumbent_ns"]
@@ -158,9 +164,12 @@ def test_a_caller_waits_no_longer_and_sees_nothing_of_a_candidate_that_fails(
         # Fine for the incumbent; no row of the candidate's table.
         s.client.infer(request("m", rows([7000.0])))
         s.client.infer(request("m", rows([1.0])))
-    assert eventually(lambda: s.done(40))
-    assert s.look()["rows"]["candidate_errors"] == 20
-    assert {e["end"] for e in s.ends} == {"complete", "candidate_error"}
+    assert eventually(lambda: s.settled(40))
+    told = s.look()["rows"]
+    assert 0 < told["candidate_errors"] <= 20
+    assert 0 < told["compared"] <= 20
+    assert {"complete", "candidate_error"} <= {e["end"] for e in s.ends}
+    assert {e["end"] for e in s.ends} <= {"complete", "candidate_error", "shed"}
     requests = model_status(s.server, "m")["requests"]
     assert requests["answered"] == 40
 
@@ -175,10 +184,10 @@ def test_a_score_that_is_no_number_is_the_candidates_error(tmp_path: Path, serve
     s.start()
     for _ in range(10):
         s.client.infer(request("m", rows([0.0])))
-    assert eventually(lambda: s.done(10))
+    assert eventually(lambda: s.settled(10))
     told = s.look()["rows"]
-    assert (told["not_a_number"], told["candidate_errors"], told["compared"]) == (10, 10, 0)
-    assert {e["end"] for e in s.ends} == {"candidate_error"}
+    assert told["not_a_number"] == told["candidate_errors"] > 0 == told["compared"]
+    assert {"candidate_error"} <= {e["end"] for e in s.ends} <= {"candidate_error", "shed"}
 
 
 def test_a_candidate_that_overruns_the_callers_time_ends_as_candidate_timeout(
@@ -190,11 +199,13 @@ def test_a_candidate_that_overruns_the_callers_time_ends_as_candidate_timeout(
     pack_contract(slow, "m", root)
     s = _serve(tmp_path, serve, "m")
     s.start(share=0.0)
-    for _ in range(3):
+    for _ in range(6):
         s.client.infer(request("m", rows([1.0])), timeout=0.03)
         time.sleep(0.02)
-    assert eventually(lambda: s.look() is not None and len(s.ends) >= 3)
-    assert {e["end"] for e in s.ends} == {"candidate_timeout"}
+    assert eventually(lambda: s.look() is not None and len(s.ends) >= 6)
+    ends = Counter(e["end"] for e in s.ends)
+    assert ends["candidate_timeout"] + ends["shed"] == ends.total()
+    assert ends["candidate_timeout"] >= 3
 
 
 def test_what_the_incumbent_refused_is_no_pair_to_compare(shadowed: Any) -> None:
@@ -288,6 +299,7 @@ def test_texts_are_compared_by_their_tokens(tmp_path: Path, serve: Serve) -> Non
     )
     for _ in range(5):
         s.client.stub.ModelInfer(asked, timeout=5)
-    assert eventually(lambda: s.look("words")["rows"]["compared"] == 10)
+    assert eventually(lambda: s.settled(10, "words"))
     # 2 + 4 + 5 + 6 + 3 = 20 and 50: all are "yes" to the incumbent, "no" to the candidate.
-    assert s.look("words")["rows"]["down"] == 10
+    told = s.look("words")["rows"]
+    assert told["down"] == told["compared"] > 0
