@@ -15,6 +15,7 @@ from bench.encoder import encoder_share
 from bench.load import LoadSpec, run
 from bench.overload import overload
 from bench.precision import precision
+from bench.promotion import promotion
 from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
 from bench.servers import Contender
@@ -243,6 +244,7 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "overload": overload,
     "shadow": shadow,
     "swap": swap,
+    "promotion": promotion,
     "storm": storm,
     "telemetry": telemetry,
     "encoder_share": encoder_share,

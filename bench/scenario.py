@@ -17,6 +17,7 @@ KINDS = (
     "precision",
     "shadow",
     "swap",
+    "promotion",
     "storm",
     "telemetry",
     "encoder_share",

@@ -93,6 +93,18 @@ def evaluation(model: str, candidate: Candidate, fitted: FittedTable, by: Signer
     return Statement(model, candidate.digest, Evaluation("PASSED", used, passed)).envelope(by)
 
 
+def signed_statements(model: str, digest: str, by: Signer) -> tuple[Envelope, Envelope]:
+    """Provenance and evaluation of a benchmark's model: nothing was trained, nothing measured."""
+    source = _bytes("generated weights", digest.encode())
+    made = Provenance(
+        BuildDefinition("urn:sluicegate:bench:generated", {}, (source,)),
+        RunDetails(Builder("urn:sluicegate:bench:generated"), BuildMetadata(digest)),
+    )
+    tested = Evaluation("PASSED", (source,), ("generated",))
+    first, second = (Statement(model, digest, said).envelope(by) for said in (made, tested))
+    return first, second
+
+
 def approval(action: Any, model: str, shown: dict[str, Any], policy: Any, *by: Signer) -> Envelope:
     """What `sluicegate approve` refuses to sign, as who writes statements by hand would.
 

@@ -22,7 +22,7 @@ from bench.samples import latencies
 from bench.scenario import Scenario
 from bench.servers import Contender
 from bench.setting import Say, conditions_of, load_spec, ok_per_s
-from gateway.packing import pack_graph
+from gateway.packing import Wishes, pack_graph
 from gateway.wire import open_inference_pb2 as pb
 from gateway.wire import open_inference_pb2_grpc as stubs
 
@@ -31,7 +31,7 @@ NAME = "tabular"
 PAUSE_S = 0.02
 
 
-def pack_marked(repository: Path, version: int) -> str:
+def pack_marked(repository: Path, version: int, wishes: Wishes | None = None) -> str:
     """The 32-feature network with a second output that is the version's number; its digest."""
     model = models.perceptron()
     weights = [
@@ -47,7 +47,7 @@ def pack_marked(repository: Path, version: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder, "model.onnx")
         graph.write_bytes(model.SerializeToString())
-        packed = pack_graph(graph, NAME, repository)
+        packed = pack_graph(graph, NAME, repository, wishes=wishes)
     if packed.version != version:
         raise ValueError(f"version {version} was packed as {packed.version}")
     return packed.digest
@@ -116,12 +116,13 @@ def _drive(port: int, pid: int, current: int, count: int, begin: float, gap: flo
     sys.stdout.write(json.dumps({"took_ms": swaps.took_ms, "memory_mb": swaps.memory_mb}))
 
 
-def _p999(latencies: list[NDArray[np.uint32]]) -> float:
+def p999(latencies: list[NDArray[np.uint32]]) -> float:
+    """Of all windows together, µs."""
     return float(np.quantile(np.concatenate(latencies), 0.999))
 
 
-def _mixed(responses: Path, digests: dict[str, str]) -> tuple[int, int]:
-    """Answers looked at, and those that are not wholly of the version that they name."""
+def mixed(responses: Path, digests: dict[str, str]) -> tuple[int, int]:
+    """Good answers in the file, and those that are not wholly of the version that they name."""
     seen = wrong = 0
     for answer in workload.read_answers(responses):
         if answer.status != workload.OK:
@@ -196,10 +197,10 @@ def _under_load(
     responses = root / "responses.bin"
     spec = load_spec(s, many, rate=min(rate, 60_000 / s.duration_s), responses=responses)
     runs.append({"window": "checked", "swaps": checked, **swaps.during(spec, checked)})
-    seen, wrong = _mixed(responses, digests)
+    seen, wrong = mixed(responses, digests)
     errors = sum(r["sent"] - r["ok"] for r in runs)
-    pairs = tuple(_p999([b]) / _p999([a]) for a, b in zip(steady, swapping, strict=True))
-    ratio = _p999(swapping) / _p999(steady)
+    pairs = tuple(p999([b]) / p999([a]) for a, b in zip(steady, swapping, strict=True))
+    ratio = p999(swapping) / p999(steady)
     slope = _slope(swaps.memory_mb)
     figures = (
         Figure("p99.9 while swapping against steady, pooled", "times", (ratio,), s.target, False),
@@ -208,14 +209,14 @@ def _under_load(
         Figure("answers that mix versions", "", (wrong,), 0, at_least=False),
         Figure("answers checked for that", "", (seen,)),
         Figure("answers in swapping windows", "", (sum(map(len, swapping)),), 20_000),
-        Figure("p99.9 steady", "µs", tuple(_p999([a]) for a in steady)),
-        Figure("p99.9 swapping", "µs", tuple(_p999([b]) for b in swapping)),
+        Figure("p99.9 steady", "µs", tuple(p999([a]) for a in steady)),
+        Figure("p99.9 swapping", "µs", tuple(p999([b]) for b in swapping)),
         Figure("one swap, load to live", "ms", tuple(swaps.took_ms)),
         Figure("memory a swap, after the 20th", "MB", (slope,), 0.1, at_least=False),
     )
     bars = (
-        Bar("steady, p99.9", _p999(steady)),
-        Bar("swapping, p99.9", _p999(swapping)),
+        Bar("steady, p99.9", p999(steady)),
+        Bar("swapping, p99.9", p999(swapping)),
         Bar("steady, p99", float(np.quantile(np.concatenate(steady), 0.99))),
         Bar("swapping, p99", float(np.quantile(np.concatenate(swapping), 0.99))),
     )

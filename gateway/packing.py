@@ -60,6 +60,7 @@ class Wishes:
         non_finite: "allow" NaN and infinities in float inputs, or "refuse" such requests.
         unbatched: requests share no batches; every shape is that of one request.
         text: how text becomes the graph's tokens.
+        string_bytes: of tensors of strings, the most bytes of one string.
     """
 
     decision: Decision | None = None
@@ -68,6 +69,7 @@ class Wishes:
     non_finite: Literal["allow", "refuse"] = "allow"
     unbatched: bool = False
     text: Text | None = None
+    string_bytes: int = 256
 
     def to_json(self) -> str:
         """The wishes as the data plane reads them."""
@@ -75,6 +77,7 @@ class Wishes:
             "labels": {name: list(labels) for name, labels in self.labels.items()},
             "non_finite": self.non_finite,
             "unbatched": self.unbatched,
+            "string_bytes": self.string_bytes,
         }
         if self.decision:
             said["decision"] = asdict(self.decision)

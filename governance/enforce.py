@@ -7,19 +7,22 @@ It needs nothing but the folder; the governance service may be down.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
 from governance.home import Home
 from governance.policy import Policy
-from governance.predicates import Approval, BreakGlass, Deployment, Revocation
+from governance.predicates import Approval, BreakGlass, Deployment, Predicate, Revocation
 from governance.revocations import Revocations
 from governance.service_verifier import verify_for_serving, verify_shadow_report
 from governance.statements import parse_any
 from governance.verifier import verify_approvals, verify_break_glass, verify_revocation
+
+P = TypeVar("P", bound=Predicate)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Gate:
 
     home: Home
     clock: Callable[[], int] = lambda: int(time.time())
+    # By digest: what a statement says never changes, and a rollback waits for no thousand of them.
+    _said: dict[str, Predicate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def live(self, model: str) -> str | None:
         """The digest that should answer for a model by governance's record, or None."""
@@ -56,7 +61,7 @@ class Gate:
             )
         policies = self.home.policies()
         envelope = self.home.statement(deployments[digest])
-        revocations = revoked(self.home, policies[-1], self.clock())
+        revocations = self._revoked(policies[-1], self.clock())
         found = verify_for_serving(digest, envelope, policies[-1], revocations, model=model)
         self._check_people(model, found.predicate, policies, revocations)
 
@@ -69,9 +74,12 @@ class Gate:
         """
         policy = self.home.policy()
         now = self.clock()
-        revocations = revoked(self.home, policy, now)
-        kept = _approvals(self.home)
-        about = [(e, s) for e, s in kept if s.about == digest and s.action == "shadow"]
+        revocations = self._revoked(policy, now)
+        about = [
+            (envelope, said)
+            for envelope, said in self._kept(Approval)
+            if said.about == digest and said.action == "shadow"
+        ]
         last: GovernanceError = StatementError(
             "not_approved", f"nobody signed that {digest} may see traffic of '{model}'"
         )
@@ -98,6 +106,33 @@ class Gate:
                 continue
             return
         raise last
+
+    def _kept(self, kind: type[P]) -> Iterator[tuple[Envelope, P]]:
+        """Every statement of a kind that is kept, its envelope as the file has it now."""
+        for digest in self.home.statements():
+            said = self._said.get(digest)
+            if said is None:
+                said = parse_any(self.home.statement(digest).payload).predicate
+                self._said[digest] = said
+            if isinstance(said, kind):
+                yield self.home.statement(digest), said
+
+    def _revoked(self, policy: Policy, now: int) -> Revocations:
+        """Every revocation that is kept and holds; one that does not hold revokes nothing."""
+        found = []
+        for envelope, _ in self._kept(Revocation):
+            try:
+                said, _ = verify_revocation(
+                    [envelope],
+                    policy=policy,
+                    audience=policy.audience,
+                    now=now,
+                    revocations=Revocations(),
+                )
+            except GovernanceError:
+                continue
+            found.append(said)
+        return Revocations.of(found)
 
     def _check_people(
         self,
@@ -163,33 +198,6 @@ class Gate:
             used_nonces=(),
             revocations=revocations,
         )
-
-
-def revoked(home: Home, policy: Policy, now: int) -> Revocations:
-    """Every revocation that is kept and holds; one that does not hold revokes nothing."""
-    found = []
-    for envelope in map(home.statement, home.statements()):
-        if not isinstance(parse_any(envelope.payload).predicate, Revocation):
-            continue
-        try:
-            said, _ = verify_revocation(
-                [envelope],
-                policy=policy,
-                audience=policy.audience,
-                now=now,
-                revocations=Revocations(),
-            )
-        except GovernanceError:
-            continue
-        found.append(said)
-    return Revocations.of(found)
-
-
-def _approvals(home: Home) -> Iterable[tuple[Envelope, Approval]]:
-    for envelope in map(home.statement, home.statements()):
-        said = parse_any(envelope.payload).predicate
-        if isinstance(said, Approval):
-            yield envelope, said
 
 
 def gate(home: Path) -> Gate:

@@ -18,10 +18,12 @@ from governance.shape import Between, Pattern
 from governance.vocabulary import (
     ACTIONS,
     APPROVING_ROLES,
+    GATES,
     RULE_OF,
     SERVICE_ROLES,
     Action,
     Digest,
+    Gate,
     Holder,
     Label,
     Positive,
@@ -85,7 +87,9 @@ class RiskClass:
     """How models of one class of risk are treated.
 
     `approval_seconds` is the longest that an approval may be valid, `break_glass_seconds` the
-    longest for a break-glass statement; `shadow` is for the verdict to read.
+    longest for a break-glass statement; `shadow` is for the verdict to read. At the gates of
+    `evidence` the bundle must be complete (governance/bundle/requirements.py); at others it is
+    named by its digest and not looked into.
     """
 
     SNAKE_CASE: ClassVar[bool] = True
@@ -93,6 +97,7 @@ class RiskClass:
     approval_seconds: Seconds
     break_glass_seconds: Seconds
     shadow: dict[str, Any]
+    evidence: Annotated[tuple[Gate, ...], Between(0, len(GATES))] | None = None
 
     def rule(self, action: Action) -> Rule:
         """Who must sign for an action."""

@@ -130,6 +130,9 @@ risk_class = "standard"
 # The longest that an approval, and a break-glass statement, may be valid.
 approval_seconds = 86400
 break_glass_seconds = 3600
+# Gates at which the evidence bundle must be complete, of
+# accept_eval, export, shadow, promote, validate.
+evidence = ["shadow", "promote", "validate"]
 
 # Each role must be filled by a person of its own, and `persons` people must sign in all.
 [risk_classes.standard.rules]

@@ -44,6 +44,10 @@ APPROVING_ROLES = frozenset({"operator", "domain_expert", "governance_approver",
 Action: TypeAlias = Literal[
     "shadow", "promote", "validate", "deprecate", "rollback", "break_glass", "revoke", "review"
 ]
+# Steps at which evidence is asked for, each for what those before it ask for as well.
+Gate: TypeAlias = Literal["accept_eval", "export", "shadow", "promote", "validate"]
+GATES: tuple[Gate, ...] = get_args(Gate)
+
 # Who may promote looks at a rollback or a broken glass afterwards: `review` has no rule of its own.
 RULE_OF: dict[Action, Action] = {"review": "promote"}
 ACTIONS: tuple[Action, ...] = tuple(a for a in get_args(Action) if a not in RULE_OF)

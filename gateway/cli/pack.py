@@ -44,6 +44,10 @@ def pack(
     max_bytes: Annotated[
         int, typer.Option(min=2, help="Bytes of a text that are looked at, at most.")
     ] = 2048,
+    string_bytes: Annotated[
+        int,
+        typer.Option(min=1, help="Bytes of one string at most, where the graph takes strings."),
+    ] = 256,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Make DIR/NAME/N from an ONNX graph: contract, manifest, digest.
@@ -77,6 +81,7 @@ def pack(
         non_finite="refuse" if refuse_nan else "allow",
         unbatched=unbatched,
         text=text,
+        string_bytes=string_bytes,
     )
     try:
         packed = pack_graph(graph, name, out, wishes=wishes)

@@ -59,16 +59,19 @@ class Tensor:
     """One input or output of the engine.
 
     `shape` begins with -1, the batch, unless the model is not batched; a second -1 is the length of
-    a text in tokens.
+    a text in tokens. Of BYTES `max_bytes` is the most bytes of one string.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    max_bytes: int | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """numpy's type of one element."""
+        """numpy's type of one element; a string is its `length` and `bytes`, zeros behind it."""
+        if self.max_bytes is not None:
+            return np.dtype([("length", "<u4"), ("bytes", np.uint8, (self.max_bytes,))])
         return DTYPES[self.datatype]
 
     def batch_shape(self, bucket: Bucket) -> tuple[int, ...]:

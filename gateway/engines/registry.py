@@ -42,7 +42,10 @@ def open_lane(name: str, told: str, files: dict[str, bytes], lane: int) -> Lane:
     said: dict[str, Any] = json.loads(told)
 
     def tensors(key: str) -> tuple[Tensor, ...]:
-        return tuple(Tensor(t["name"], t["datatype"], tuple(t["shape"])) for t in said[key])
+        return tuple(
+            Tensor(t["name"], t["datatype"], tuple(t["shape"]), t.get("max_bytes"))
+            for t in said[key]
+        )
 
     model = Model(tensors("inputs"), tensors("outputs"), files, said["graph"])
     return find(name)(model, Bucket(said["rows"], said["length"]), lane)

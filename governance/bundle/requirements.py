@@ -6,16 +6,14 @@ not absent; a list may be empty where that is allowed and then says that there i
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final
 
 from governance import shape
 from governance.bundle.errors import BundleError
 from governance.bundle.folder import Bundle
 from governance.bundle.groups import Change
 from governance.statements import KINDS
-
-Gate = Literal["accept_eval", "export", "shadow", "promote", "validate"]
-GATES: Final[tuple[Gate, ...]] = get_args(Gate)
+from governance.vocabulary import GATES, Gate
 
 ADDED: Final[Mapping[Gate, tuple[str, ...]]] = {
     "accept_eval": (

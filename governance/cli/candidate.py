@@ -1,11 +1,12 @@
 """`sluicegate candidate`: hand a candidate in, and see what became of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.output import USAGE, emit, fail
+from governance.cli.outcome import refuse
 from governance.cli.remote import (
     ADMIN,
     Admin,
@@ -20,6 +21,7 @@ from governance.cli.remote import (
     short,
     tell,
 )
+from governance.errors import GovernanceError
 
 app = typer.Typer(help="Hand candidates in and see how they stand.", no_args_is_help=True)
 
@@ -59,13 +61,49 @@ def submit(
         evaluation=signed[1],
         bundle=bundle or "",
     )
-    for path in sorted(files.rglob("*")) if files else ():
-        if path.is_file():
-            (data,) = read_files([path], as_json)
-            request.files.add(path=path.relative_to(files or path).as_posix(), data=data)
+    if files:
+        _add_files(request, files, as_json)
     with connected(Where(admin, cert, key, ca), as_json) as client:
         done = client.call(request, "SubmitCandidate")
     tell(done, f"{model} version {version}, {done.candidate}: {done.state}", as_json)
+
+
+@app.command()
+def evidence(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
+    files: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")],
+    cert: Cert,
+    key: Key,
+    ca: Ca,
+    admin: Admin = ADMIN,
+    as_json: AsJson = False,
+) -> None:
+    """Hand a candidate's evidence bundle in, or what it has grown to since.
+
+    A bundle grows by `sluicegate bundle add`; one that does not go back to what was handed in first
+    is refused.
+    """
+    from governance.bundle.manifest import read_manifest  # noqa: PLC0415
+    from governance.wire import governance_pb2 as pb  # noqa: PLC0415
+
+    try:
+        bundle = read_manifest(files).digest
+    except GovernanceError as error:
+        refuse(error, as_json)
+    request = pb.SubmitEvidenceRequest(model=model, candidate=candidate, bundle=bundle)
+    _add_files(request, files, as_json)
+    with connected(Where(admin, cert, key, ca), as_json) as client:
+        done = client.call(request, "SubmitEvidence")
+    tell(done, f"{done.candidate}: {done.state}, evidence {bundle}", as_json)
+
+
+def _add_files(request: Any, folder: Path, as_json: bool) -> None:
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    if not paths:
+        fail(f"{folder} holds no files", USAGE, as_json)
+    for path, data in zip(paths, read_files(paths, as_json), strict=True):
+        request.files.add(path=path.relative_to(folder).as_posix(), data=data)
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from governance.errors import GovernanceError, SignatureError, StatementError
 from governance.keys import key_id, verifies
 from governance.ledger.kinds import parse_body
 from governance.ledger.read import Reader, reading
-from governance.service import deciding
+from governance.service import deciding, evidence
 from governance.service.authority import key_of
 from governance.service.door import Alive
 from governance.service.parts import Parts
@@ -100,7 +100,7 @@ class Admin:
                     digest=digest,
                     state=candidate.state,
                     version=version,
-                    bundle=candidate.bundle or "",
+                    bundle=evidence.digest(self._authority.home, model, digest, candidate) or "",
                     report=candidate.report or "",
                     attempt=candidate.attempt,
                 )

@@ -5,6 +5,7 @@ for it. Refusals that are known are always put before the verifier.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from governance.dsse import Envelope, verified_keys
@@ -15,18 +16,23 @@ from governance.predicates import Approval, BreakGlass
 from governance.service.authority import Authority
 from governance.signatories import Excluded, signatories
 from governance.statements import Statement, check_payload_type, parse
-from governance.vocabulary import APPROVALS, Action
+from governance.vocabulary import Action
 
 
 @dataclass(frozen=True)
 class About:
-    """What an act is about; `report` is the shadow report's digest where there is one."""
+    """What an act is about.
+
+    `report` is the shadow report's digest where there is one, `evidence` the bundle's for an action
+    whose approvals name it.
+    """
 
     action: Action
     model: str
     candidate: str
     incumbent: str | None
     report: str | None
+    evidence: str | None = None
 
 
 def keep(authority: Authority, envelope: Envelope) -> str:
@@ -86,20 +92,14 @@ def find(authority: Authority, about: About, given: Sequence[Envelope]) -> list[
     """
     now, used = authority.clock(), authority.registry.nonces
     policy = authority.home.policy()
-    known = authority.state(about.model).candidates.get(about.candidate)
-    bundle = known.bundle if known is not None and APPROVALS[about.action].evidence else None
-    fitting = (about.incumbent, about.report, policy.digest, policy.audience, bundle)
+    fitting = (about.incumbent, about.report, policy.digest, policy.audience, about.evidence)
     kept: list[tuple[Envelope, Statement[Approval]]] = []
-    for digest in authority.home.statements():
-        try:
-            envelope = authority.home.statement(digest)
-            statement = parse(envelope.payload, Approval)
-        except GovernanceError:
-            continue
+    for statement in authority.kept(Approval):
         said = statement.predicate
         same = (said.action, statement.name, said.candidate)
         if same == (about.action, about.model, about.candidate) and said.nonce not in used:
-            kept.append((envelope, statement))
+            with suppress(GovernanceError):
+                kept.append((authority.home.statement(statement.payload_digest), statement))
     fits = [
         (envelope, statement)
         for envelope, statement in kept

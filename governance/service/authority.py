@@ -5,9 +5,9 @@ opened when it is first needed, so that the service starts, and rolls back, with
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from governance import canonical
 from governance.dsse import Envelope, verified_keys
@@ -18,14 +18,16 @@ from governance.ledger.kinds import parse_body
 from governance.ledger.read import reading
 from governance.ledger.store import Ledger, Receipt
 from governance.policy import Policy
-from governance.predicates import LedgerHead, Revocation
+from governance.predicates import LedgerHead, Predicate, Revocation
 from governance.revocations import Revocations
 from governance.service.plane import DataPlane
 from governance.signer import Signer
-from governance.statements import parse
+from governance.statements import Statement, parse_any
 from governance.states.model import Candidate, ModelState, Registry, TransitionError
 from governance.states.recorder import Recorder, replay
 from governance.verifier import Approved
+
+P = TypeVar("P", bound=Predicate)
 
 
 class Authority:
@@ -49,8 +51,8 @@ class Authority:
         self._ledger: Ledger | None = None
         self._recorder: Recorder | None = None
         self._floor = (0, 0)
-        # What a statement's digest stands for never changes.
-        self._read: dict[str, Revocation | None] = {}
+        # What a statement's digest stands for never changes; None: it is no statement.
+        self._read: dict[str, Statement[Predicate] | None] = {}
 
     def close(self) -> None:
         """Give the ledger back."""
@@ -138,16 +140,21 @@ class Authority:
         found = [key for key in policy.keys if key.key_id == trainer]
         return (found[0].person if found else ""), [key.public_key for key in found]
 
-    def revocations(self) -> Revocations:
-        """All that is revoked: statements that were verified when they were kept."""
+    def kept(self, kind: type[P]) -> Iterator[Statement[P]]:
+        """What every statement of a kind that is kept says; nobody's signature is looked at."""
         for digest in self.home.statements():
             if digest not in self._read:
                 try:
-                    envelope = self.home.statement(digest)
-                    self._read[digest] = parse(envelope.payload, Revocation).predicate
+                    self._read[digest] = parse_any(self.home.statement(digest).payload)
                 except GovernanceError:
                     self._read[digest] = None
-        return Revocations.of(said for said in self._read.values() if said is not None)
+            found = self._read[digest]
+            if found is not None and isinstance(found.predicate, kind):
+                yield found  # type: ignore[misc]
+
+    def revocations(self) -> Revocations:
+        """All that is revoked: statements that were verified when they were kept."""
+        return Revocations.of(said.predicate for said in self.kept(Revocation))
 
     def check_heads(self, heads: Iterable[LedgerHead]) -> None:
         """Refuse approvals whose signers saw another ledger than this one.

@@ -5,12 +5,14 @@ from typing import TypeVar
 
 from governance.attestations import Evaluation, Provenance
 from governance.binding import bound
+from governance.bundle.errors import BundleError
 from governance.dsse import Envelope, verified_keys
 from governance.errors import SignatureError, StatementError
 from governance.ledger.kinds import DIGEST
 from governance.policy import Policy
 from governance.predicates import Predicate
 from governance.revocations import Revocations
+from governance.service import evidence as bundle_kept
 from governance.service.authority import Authority, key_of
 from governance.service.repository import RepositoryError, verify
 from governance.signatories import refuse_unsigned, unfit_key
@@ -82,15 +84,31 @@ def submit(
 
 
 def evidence(authority: Authority, model: str, candidate: str, bundle: str) -> Submitted:
-    """Say that a candidate's evidence bundle is complete; approvals name its digest.
+    """Say that a candidate's evidence bundle is there, or that it has grown.
+
+    The first digest is logged; of a candidate that is exported already the bundle that is kept must
+    be this one and have grown from that.
 
     Raises:
-        GovernanceError: the digest is none, or the registry refuses.
+        GovernanceError: the digest is none, the bundle lacks what the policy asks for at `export`,
+            or the registry refuses.
 
     """
     if not DIGEST.fullmatch(bundle):
         raise RepositoryError("bad_digest", f"{bundle!r} is no digest of a bundle")
     with authority.lock:
+        known = authority.candidate(model, candidate)
+        if known.bundle not in (None, bundle):
+            if bundle_kept.digest(authority.home, model, candidate, known) != bundle:
+                raise BundleError(
+                    "other_evidence",
+                    f"the bundle {bundle} is not what is kept, or did not grow from {known.bundle}",
+                    remedy="add to the bundle that was handed in: `sluicegate bundle add`",
+                )
+            return Submitted(candidate, known.state)
+        policy = authority.home.policy()
+        for gate in ("accept_eval", "export"):
+            bundle_kept.require(authority.home, policy, model, candidate, known, gate)
         authority.record(
             "export",
             key_of("export", model, candidate),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from governance.dsse import Envelope
 from governance.errors import StatementError
-from governance.service import approvals
+from governance.service import approvals, evidence
 from governance.service.approvals import About
 from governance.service.authority import Authority, approvals_of, key_of
 from governance.verifier import verify_approvals
@@ -40,9 +40,11 @@ def decide(
     with authority.lock:
         known, policy = authority.candidate(model, candidate), authority.home.policy()
         incumbent = authority.state(model).incumbent
-        envelopes = approvals.find(
-            authority, About(known_action, model, candidate, incumbent, None), given
-        )
+        bundle = None
+        if known_action == "validate":
+            bundle = evidence.require(authority.home, policy, model, candidate, known, "validate")
+        about = About(known_action, model, candidate, incumbent, None, bundle)
+        envelopes = approvals.find(authority, about, given)
         proposer, keys = authority.proposer(known.trainer, policy)
         approved = verify_approvals(
             envelopes,
@@ -52,7 +54,7 @@ def decide(
             candidate=candidate,
             incumbent=incumbent,
             shadow_report=None,
-            evidence_digest=known.bundle if known_action == "validate" else None,
+            evidence_digest=bundle,
             audience=policy.audience,
             now=authority.clock(),
             proposer=proposer,

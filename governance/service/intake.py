@@ -1,9 +1,12 @@
 """The Governance service: statements come in and go out, the ledger is read and proved."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from governance.bundle.errors import BundleError
+from governance.bundle.manifest import NAME, chain_of, read_manifest
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
 from governance.home import write
@@ -48,9 +51,10 @@ class Intake:
 
     def _evidence(self, model: str, candidate: str, bundle: str, files: Any) -> Submitted:
         authority = self._authority
-        authority.candidate(model, candidate)
         with authority.lock:
-            _keep_files(authority.home.bundle(model, candidate), files)
+            if files:
+                known = authority.candidate(model, candidate)
+                _keep_bundle(authority.home.bundle(model, candidate), files, bundle, known.bundle)
             return candidates.evidence(authority, model, candidate, bundle)
 
     def submit_approval(self, asked: pb.SubmitApprovalRequest) -> pb.SubmitApprovalResponse:
@@ -123,6 +127,48 @@ class Intake:
         """An entry with its proof."""
         with reading(self._authority.home.ledger) as reader:
             return pb.ProveEntryResponse(proof=export.prove(reader, asked.index))
+
+
+def _keep_bundle(
+    root: Path, files: Iterable[pb.EvidenceFile], bundle: str, exported: str | None
+) -> None:
+    """Put a bundle in its place, in that of the one before if it grew from what was exported.
+
+    It is written aside and checked first: a bundle that is refused changes nothing.
+
+    Raises:
+        BundleError: it is not the bundle that is named, or has another past (`other_evidence`).
+        StatementError: `bad_path`.
+
+    """
+    aside, before = (root.with_name(f".{root.name}.{name}") for name in ("new", "before"))
+    if before.is_dir() and not root.is_dir():
+        # It ended between the two renames.
+        before.rename(root)
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        _keep_files(aside, files)
+        if not (aside / NAME).is_file():
+            raise BundleError("no_bundle", f"the files that were sent have no {NAME} among them")
+        digests = [manifest.digest for manifest in chain_of(aside, read_manifest(aside))]
+        if digests[0] != bundle:
+            raise BundleError("other_evidence", f"the files are the bundle {digests[0]}")
+        if exported is not None and exported not in digests:
+            raise BundleError(
+                "other_evidence",
+                f"the bundle {bundle} did not grow from {exported}, which was handed in first",
+                remedy="add to that one: `sluicegate bundle add`",
+            )
+        if root.is_dir():
+            root.rename(before)
+        aside.rename(root)
+    except OSError:
+        if before.is_dir() and not root.is_dir():
+            before.rename(root)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _keep_files(folder: Path, files: Iterable[pb.EvidenceFile]) -> None:

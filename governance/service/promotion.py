@@ -18,7 +18,7 @@ from governance.home import Live
 from governance.ledger.errors import LedgerError, WitnessError
 from governance.policy import Policy
 from governance.predicates import BreakGlass, Deployment
-from governance.service import approvals, unfinished
+from governance.service import approvals, evidence, unfinished
 from governance.service.approvals import About
 from governance.service.authority import Authority, approvals_of, key_of
 from governance.service.plane import PlaneError, live
@@ -80,17 +80,21 @@ class Promotion:
             else:
                 approvals.check_incumbent(authority, model, candidate, given)
                 report = self._report(model, candidate, known, policy)
+                bundle = evidence.require(
+                    authority.home, policy, model, candidate, known, "promote"
+                )
                 about = About(
                     "promote",
                     model,
                     candidate,
                     authority.state(model).incumbent,
                     report.digest if report else None,
+                    bundle,
                 )
                 envelopes = approvals.find(authority, about, given)
                 approved = self._approved(about, known, report, envelopes, policy)
                 body = {
-                    "bundle": known.bundle,
+                    "bundle": bundle,
                     "policy": policy.digest,
                     "report": report.digest if report else None,
                 }
@@ -152,7 +156,7 @@ class Promotion:
             candidate=about.candidate,
             incumbent=about.incumbent,
             shadow_report=report,
-            evidence_digest=known.bundle,
+            evidence_digest=about.evidence,
             audience=policy.audience,
             now=authority.clock(),
             proposer=proposer,

@@ -13,7 +13,7 @@ from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
 from governance.ledger.errors import LedgerError
 from governance.policy import Policy
-from governance.service import approvals
+from governance.service import approvals, evidence
 from governance.service.approvals import About
 from governance.service.authority import Authority, approvals_of, key_of
 from governance.service.plane import PlaneError, live
@@ -70,7 +70,8 @@ class Shadowing:
                 )
             version = version_of(authority.models, model, candidate)
             policy = authority.home.policy()
-            about = About("shadow", model, candidate, state.incumbent, None)
+            bundle = evidence.require(authority.home, policy, model, candidate, trainer, "shadow")
+            about = About("shadow", model, candidate, state.incumbent, None, bundle)
             envelopes = approvals.find(authority, about, given)
             proposer, keys = authority.proposer(trainer.trainer, policy)
             approved = verify_approvals(
@@ -81,7 +82,7 @@ class Shadowing:
                 candidate=candidate,
                 incumbent=state.incumbent,
                 shadow_report=None,
-                evidence_digest=trainer.bundle,
+                evidence_digest=bundle,
                 audience=policy.audience,
                 now=authority.clock(),
                 proposer=proposer,

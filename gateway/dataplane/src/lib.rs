@@ -17,6 +17,7 @@ pub mod record;
 pub mod sched;
 pub mod server;
 pub mod shadow;
+pub mod strings;
 pub mod tensor;
 pub mod trace;
 pub mod wire;

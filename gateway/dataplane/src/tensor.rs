@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::strings;
+
 /// Element type, by its Open Inference Protocol name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -19,7 +21,8 @@ pub enum DataType {
     Bf16,
     Fp32,
     Fp64,
-    /// Byte strings of any length, on the wire only: text that the data plane tokenises.
+    /// Byte strings: text that the data plane tokenises, or strings of at most `max_bytes` bytes
+    /// that the model takes or gives as they are.
     Bytes,
 }
 
@@ -160,9 +163,35 @@ pub struct TensorSpec {
     pub name: String,
     pub datatype: DataType,
     pub shape: Vec<i64>,
+    /// Of BYTES that are not tokenised: the most bytes of one string. In buffers each then has a
+    /// cell of this size (see `strings`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<usize>,
 }
 
 impl TensorSpec {
+    pub fn new(name: &str, datatype: DataType, shape: &[i64]) -> Self {
+        Self {
+            name: name.into(),
+            datatype,
+            shape: shape.to_vec(),
+            max_bytes: None,
+        }
+    }
+
+    /// Whether its elements are strings that the model takes or gives as they are.
+    pub fn is_strings(&self) -> bool {
+        self.datatype == DataType::Bytes && self.max_bytes.is_some()
+    }
+
+    /// Bytes of one element in buffers.
+    pub fn element_bytes(&self) -> usize {
+        match self.max_bytes {
+            Some(most) if self.datatype == DataType::Bytes => strings::cell_bytes(most),
+            _ => self.datatype.size(),
+        }
+    }
+
     pub fn is_batched(&self) -> bool {
         self.shape.first() == Some(&-1)
     }
@@ -188,7 +217,7 @@ impl TensorSpec {
 
     /// Bytes of one row; of one token of it where the length is variable.
     pub fn row_bytes(&self) -> usize {
-        self.row_elements() * self.datatype.size()
+        self.row_elements() * self.element_bytes()
     }
 
     /// Bytes of a batch.
@@ -228,9 +257,30 @@ impl TensorSpec {
             });
         }
         let elements = self.dims().iter().try_fold(1i64, |n, &d| n.checked_mul(d));
-        elements
-            .is_none_or(|n| n > 1 << 28)
-            .then(|| format!("tensor '{name}' has shape {shape:?}: a row is too large"))
+        if elements.is_none_or(|n| n > 1 << 28) {
+            return Some(format!(
+                "tensor '{name}' has shape {shape:?}: a row is too large"
+            ));
+        }
+        match self.max_bytes {
+            Some(_) if self.datatype != DataType::Bytes => {
+                let kind = self.datatype.wire_name();
+                Some(format!("tensor '{name}' is {kind}: max_bytes is for BYTES"))
+            }
+            Some(most) if !(1..=strings::MOST).contains(&most) => {
+                let limit = strings::MOST;
+                Some(format!(
+                    "tensor '{name}' has max_bytes {most}, it must be between 1 and {limit}"
+                ))
+            }
+            Some(_) if self.row_bytes() > strings::MOST_ROW => {
+                let (bytes, limit) = (self.row_bytes(), strings::MOST_ROW);
+                Some(format!(
+                    "tensor '{name}' takes {bytes} bytes a row with its max_bytes, {limit} at most"
+                ))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -276,11 +326,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_a_variable_length_has_its_buckets_shape() {
-        let spec = |shape: &[i64]| TensorSpec {
-            name: "x".into(),
-            datatype: DataType::Int64,
-            shape: shape.to_vec(),
-        };
+        let spec = |shape: &[i64]| TensorSpec::new("x", DataType::Int64, shape);
         let bucket = Bucket { rows: 3, length: 7 };
         assert_eq!(spec(&[-1, -1]).batch_shape(bucket), [3, 7]);
         assert_eq!(spec(&[-1, -1]).batch_bytes(bucket), 3 * 7 * 8);
@@ -288,5 +334,28 @@ mod tests {
         assert_eq!(spec(&[-1, 4]).batch_bytes(bucket), 3 * 4 * 8);
         assert_eq!(spec(&[2, 4]).batch_shape(bucket), [2, 4]);
         assert_eq!(spec(&[]).row_elements(), 1);
+    }
+
+    #[test]
+    fn strings_have_cells_of_a_fixed_size_within_limits() {
+        let spec = |max_bytes| TensorSpec {
+            max_bytes: Some(max_bytes),
+            ..TensorSpec::new("s", DataType::Bytes, &[-1, 3])
+        };
+        assert_eq!(spec(10).row_bytes(), 3 * 14);
+        assert_eq!(spec(10).defect(), None);
+        let said = |spec: TensorSpec| spec.defect().unwrap_or_default();
+        assert!(said(spec(0)).contains("between 1 and 65536"));
+        assert!(said(spec(65_537)).contains("between 1 and 65536"));
+        let wide = TensorSpec {
+            shape: vec![-1, 100],
+            ..spec(65_536)
+        };
+        assert!(said(wide).contains("a row with its max_bytes"));
+        let number = TensorSpec {
+            datatype: DataType::Fp32,
+            ..spec(8)
+        };
+        assert!(said(number).contains("is FP32: max_bytes is for BYTES"));
     }
 }

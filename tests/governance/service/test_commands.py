@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from governance.bundle import folder
 from governance.dsse import Envelope
 from governance.service.repository import digest_of
 from tests.governance.service.commands import run, told
 from tests.governance.service.double import complete
 from tests.governance.service.served import Served, serving
-from tests.governance.service.stage import BUNDLE
 from tests.governance.signing import signer
 
 
@@ -50,20 +50,29 @@ def test_a_candidate_is_handed_in_and_shown_with_what_an_approval_has_to_name(
 ) -> None:
     stage = served.stage
     three = digest_of(stage.models / stage.model / "3")
-    folder = stage.folder / "bundle"
-    folder.mkdir()
-    (folder / "index.json").write_text("{}")
+    root = stage.folder / "bundle"
+    held = folder.create(root, stage.model, three)
     words: tuple[object, ...] = ("candidate", "submit", stage.model, 3)
     words += ("--provenance", kept(served, "p", stage.provenance(three, "tom")))
     words += ("--evaluation", kept(served, "e", stage.evaluation(three, "tom")))
-    as_role(served, "trainer", *words, "--bundle", BUNDLE, code=2)
-    done = as_role(served, "trainer", *words, "--bundle", BUNDLE, "--evidence", folder)
+    as_role(served, "trainer", *words, "--bundle", held.digest, code=2)
+    words += ("--bundle", held.digest)
+    empty = stage.folder / "empty"
+    empty.mkdir()
+    as_role(served, "trainer", *words, "--evidence", empty, code=2)
+    (empty / "index.json").write_text("{}")
+    refused = as_role(served, "trainer", *words, "--evidence", empty, code=1)
+    assert refused["reason"] == "no_bundle"
+    done = as_role(served, "trainer", *words, "--evidence", root)
     assert done == {"candidate": three, "state": "exported"}
-    assert (stage.home.bundle(stage.model, three) / "index.json").exists()
+    assert folder.open_bundle(stage.home.bundle(stage.model, three)).digest == held.digest
+    grown = folder.add(root, files={"attachments/notes.txt": b"seen"})
+    words = ("candidate", "evidence", stage.model, three, root)
+    assert as_role(served, "trainer", *words)["state"] == "exported"
     listed = as_role(served, "auditor", "candidate", "list")
     assert {c["state"] for c in listed} == {"live", "exported"}
     shown = as_role(served, "auditor", "candidate", "show", stage.model, three)
-    assert (shown["evidence"], shown["report"]) == (BUNDLE, None)
+    assert (shown["evidence"], shown["report"]) == (grown.digest, None)
     assert shown["incumbent"] == stage.authority.state(stage.model).incumbent
     assert {s["kind"] for s in shown["statements"]} == {"provenance", "evaluation"}
     assert "exported" in said(served, "auditor", "candidate", "list")

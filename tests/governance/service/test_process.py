@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.packing import pack_contract
+from governance.bundle import folder
 from governance.dsse import Envelope
 from governance.home import Home
 from governance.ledger.verify import verify as verify_ledger
@@ -30,7 +31,6 @@ from tests.conftest import Serve
 from tests.governance.service.certificates import Authority, spiffe
 from tests.governance.service.commands import run
 from tests.governance.service.stage import (
-    BUNDLE,
     evaluation,
     provenance,
     short_policy,
@@ -123,10 +123,9 @@ class Gateway:
 
     def submit(self, version: int) -> str:
         candidate = digest_of(self.models / MODEL / str(version))
-        bundle = self.folder / "bundle"
-        bundle.mkdir(exist_ok=True)
-        words: tuple[object, ...] = ("candidate", "submit", MODEL, version, "--bundle", BUNDLE)
-        words += ("--evidence", bundle)
+        bundle = folder.create(self.folder / f"bundle-{version}", MODEL, candidate)
+        words: tuple[object, ...] = ("candidate", "submit", MODEL, version)
+        words += ("--bundle", bundle.digest, "--evidence", bundle.root)
         words += ("--provenance", self.kept(provenance(MODEL, candidate, "tom")))
         self.command(*words, "--evaluation", self.kept(evaluation(MODEL, candidate, "tom")))
         return candidate

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from google.protobuf import message_factory
 
+from governance.bundle import folder
+from governance.bundle.folder import open_bundle
 from governance.canonical import digest
 from governance.dsse import Envelope
 from governance.ledger.export import read_proof
@@ -23,7 +25,6 @@ from governance.vocabulary import ROLES
 from governance.wire import admin_pb2, governance_pb2
 from tests.governance.service.double import complete
 from tests.governance.service.served import Served, serving
-from tests.governance.service.stage import BUNDLE
 from tests.governance.signing import GATEWAY, signer
 
 
@@ -83,6 +84,68 @@ def test_a_stranger_of_the_same_authority_has_no_role(served: Served) -> None:
     assert reason_of(served.client("mallory"), request, "Status") == "role_denied"
 
 
+def evidence(root: Path, model: str, candidate: str, *added: str) -> tuple[str, list[Any]]:
+    """A small bundle that has grown by some attachments: its digest and its files."""
+    folder.create(root, model, candidate)
+    held = folder.add(root, files={"attachments/page.html": b"<p>"})
+    for name in added:
+        held = folder.add(root, files={f"attachments/{name}": name.encode()})
+    files = [
+        governance_pb2.EvidenceFile(path=path.relative_to(root).as_posix(), data=path.read_bytes())
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    ]
+    return held.digest, files
+
+
+def test_a_bundle_takes_the_place_of_the_one_that_it_grew_from_and_no_other_does(
+    served: Served,
+) -> None:
+    stage = served.stage
+    candidate = digest_of(stage.models / stage.model / "1")
+    first, files = evidence(stage.folder / "first", stage.model, candidate)
+    root = stage.home.bundle(stage.model, candidate)
+    with served.client("trainer") as trainer:
+        asked = governance_pb2.SubmitCandidateRequest(
+            model=stage.model,
+            version=1,
+            provenance=stage.provenance(candidate, "tom").to_json(),
+            evaluation=stage.evaluation(candidate, "tom").to_json(),
+            bundle=first,
+            files=files,
+        )
+        trainer.call(asked, "SubmitCandidate")
+
+        def hand_in(bundle: str, files: list[Any]) -> Any:
+            more = governance_pb2.SubmitEvidenceRequest(
+                model=stage.model, candidate=candidate, bundle=bundle, files=files
+            )
+            return trainer.call(more, "SubmitEvidence")
+
+        grown, more = evidence(stage.folder / "grown", stage.model, candidate, "cases.csv")
+        assert hand_in(grown, more).state == "exported"
+        assert open_bundle(root).digest == grown
+        listed = admin_pb2.ListModelsRequest(model=stage.model)
+        with served.client("auditor") as auditor:
+            assert auditor.call(listed, "ListModels").candidates[0].bundle == grown
+
+        folder.create(stage.folder / "other", stage.model, candidate)
+        other = folder.add(stage.folder / "other", files={"attachments/page.html": b"<q>"})
+        foreign = [
+            governance_pb2.EvidenceFile(
+                path=path.relative_to(other.root).as_posix(), data=path.read_bytes()
+            )
+            for path in other.root.rglob("*")
+            if path.is_file()
+        ]
+        for bundle, sent in ((other.digest, foreign), (other.digest, more), (grown, foreign)):
+            with pytest.raises(CallError) as refused:
+                hand_in(bundle, sent)
+            assert refused.value.reason == "other_evidence"
+    assert open_bundle(root).digest == grown
+    assert [path.name for path in root.parent.iterdir()] == [root.name]
+
+
 def test_the_whole_way_over_the_wire(served: Served) -> None:
     stage = served.stage
     found = [digest_of(stage.models / stage.model / str(n)) for n in (1, 2)]
@@ -93,21 +156,21 @@ def test_the_whole_way_over_the_wire(served: Served) -> None:
         served.client("governance_approver") as approver,
     ):
         for version, candidate in enumerate(found, 1):
-            file = governance_pb2.EvidenceFile(path="report/index.html", data=b"<p>")
+            bundle, files = evidence(stage.folder / f"evidence-{version}", stage.model, candidate)
             told = trainer.call(
                 governance_pb2.SubmitCandidateRequest(
                     model=stage.model,
                     version=version,
                     provenance=stage.provenance(candidate, "tom").to_json(),
                     evaluation=stage.evaluation(candidate, "tom").to_json(),
-                    bundle=BUNDLE,
-                    files=[file],
+                    bundle=bundle,
+                    files=files,
                 ),
                 "SubmitCandidate",
             )
             assert (told.candidate, told.state) == (candidate, "exported")
-        kept = stage.home.bundle(stage.model, found[0]) / "report" / "index.html"
-        assert kept.read_bytes() == b"<p>"
+        kept = open_bundle(stage.home.bundle(stage.model, found[0]))
+        assert kept.files["attachments/page.html"] == b"<p>"
         for client, person in ((expert, "dora"), (approver, "greta")):
             approval = stage.approval("promote", found[0], person)
             client.call(

@@ -104,6 +104,7 @@ fn datatype(ty: TensorElementType) -> Option<DataType> {
         TensorElementType::Bfloat16 => DataType::Bf16,
         TensorElementType::Float32 => DataType::Fp32,
         TensorElementType::Float64 => DataType::Fp64,
+        TensorElementType::String => DataType::Bytes,
         _ => return None,
     })
 }
@@ -115,11 +116,7 @@ fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
     };
     let datatype =
         datatype(*ty).ok_or_else(|| format!("tensor '{name}' holds {ty}, which is not served"))?;
-    Ok(TensorSpec {
-        name,
-        datatype,
-        shape: shape.to_vec(),
-    })
+    Ok(TensorSpec::new(&name, datatype, shape))
 }
 
 /// The inputs and outputs of a graph, as it names them: an open dimension is -1.
@@ -129,7 +126,7 @@ pub fn tensors_of(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), St
     Ok((specs(session.inputs())?, specs(session.outputs())?))
 }
 
-/// What a graph gives for two rows of zeros of `length`: its outputs' shapes, the batch as -1.
+/// What a graph gives for two rows of zeros (of strings, empty ones) of `length`: its outputs' shapes, the batch as -1.
 pub fn probe_shapes(
     graph: &[u8],
     inputs: &[TensorSpec],
@@ -141,9 +138,13 @@ pub fn probe_shapes(
     let memory = MemoryInfo::cpu()?;
     let mut buffers: Vec<Buffer> = Vec::new();
     let mut binding = Binding::new(&session)?;
-    for input in inputs {
+    for (place, input) in inputs.iter().enumerate() {
         let mut buffer = Buffer::zeroed(input.batch_bytes(bucket));
-        binding.bind(&memory, input, &mut buffer, bucket, Side::Input)?;
+        if input.is_strings() {
+            binding.bind_strings(input, place, bucket, Side::Input)?;
+        } else {
+            binding.bind(&memory, input, &mut buffer, bucket, Side::Input)?;
+        }
         buffers.push(buffer);
     }
     let names: Vec<String> = session
@@ -214,18 +215,25 @@ impl OnnxLane {
 
     fn bind(&mut self, bucket: Bucket) -> Result<Binding, String> {
         let mut binding = Binding::new(&self.session)?;
-        for (spec, buffer) in self.inputs.iter().zip(&mut self.buffers.inputs) {
-            binding.bind(&self.memory, spec, buffer, bucket, Side::Input)?;
-        }
-        for (spec, buffer) in self.outputs.iter().zip(&mut self.buffers.outputs) {
-            binding.bind(&self.memory, spec, buffer, bucket, Side::Output)?;
+        let sides = [
+            (&self.inputs, &mut self.buffers.inputs, Side::Input),
+            (&self.outputs, &mut self.buffers.outputs, Side::Output),
+        ];
+        for (specs, buffers, side) in sides {
+            for (place, (spec, buffer)) in specs.iter().zip(buffers).enumerate() {
+                if spec.is_strings() {
+                    binding.bind_strings(spec, place, bucket, side)?;
+                } else {
+                    binding.bind(&self.memory, spec, buffer, bucket, side)?;
+                }
+            }
         }
         Ok(binding)
     }
 
     fn run_bucket(&mut self, bucket: Bucket) -> Result<(), String> {
         if let Some(binding) = self.bindings.get(&bucket) {
-            return binding.run(&mut self.session);
+            return binding.run_with(&mut self.session, &mut self.buffers);
         }
         if bucket.rows > self.largest.rows || bucket.length > self.largest.length {
             return Err(format!(
@@ -234,7 +242,7 @@ impl OnnxLane {
             ));
         }
         let binding = self.bind(bucket)?;
-        let result = binding.run(&mut self.session);
+        let result = binding.run_with(&mut self.session, &mut self.buffers);
         if self.bindings.len() >= MAX_BINDINGS {
             self.bindings.clear();
         }

@@ -1,20 +1,20 @@
 //! ONNX Runtime's bindings over buffers of our own, by its C interface: all of this engine's unsafe
 //! calls. The `ort` crate binds only tensors that it owns.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 use ort::AsPointer;
 use ort::session::Session;
 use ort::sys::{self, ONNXTensorElementDataType as Element, OrtIoBinding, OrtMemoryInfo, OrtValue};
 
-use super::Buffer;
+use super::{Buffer, Buffers};
+use crate::strings;
 use crate::tensor::{Bucket, DataType, TensorSpec};
 
 fn element(ty: DataType) -> Element {
     match ty {
-        // Never bound: the contract keeps byte strings out of an engine's tensors.
-        DataType::Bytes => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED,
+        DataType::Bytes => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING,
         DataType::Bool => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
         DataType::Uint8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
         DataType::Uint16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
@@ -38,7 +38,7 @@ fn check(status: sys::OrtStatusPtr) -> Result<(), String> {
     }
     // SAFETY: a non-null status is valid until released, and its message is NUL-terminated.
     unsafe {
-        let message = std::ffi::CStr::from_ptr((ort::api().GetErrorMessage)(status.0));
+        let message = CStr::from_ptr((ort::api().GetErrorMessage)(status.0));
         let message = message.to_string_lossy().into_owned();
         (ort::api().ReleaseStatus)(status.0);
         Err(message)
@@ -69,7 +69,7 @@ impl Drop for MemoryInfo {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Input,
     Output,
@@ -80,6 +80,20 @@ pub enum Side {
 pub struct Binding {
     raw: *mut OrtIoBinding,
     values: Vec<*mut OrtValue>,
+    strings: Vec<Strings>,
+}
+
+/// A tensor of strings, which ONNX Runtime keeps in memory of its own: copied from and to the
+/// buffer's cells at each run.
+struct Strings {
+    /// One of the binding's values.
+    value: *mut OrtValue,
+    /// Which of the buffers holds the cells, and of which size and number they are.
+    place: usize,
+    cell: usize,
+    elements: usize,
+    side: Side,
+    name: String,
 }
 
 // SAFETY: ONNX Runtime's bindings and values have no thread affinity; a `Binding` is owned by one
@@ -94,6 +108,7 @@ impl Binding {
         Ok(Self {
             raw,
             values: Vec::new(),
+            strings: Vec::new(),
         })
     }
 
@@ -124,6 +139,46 @@ impl Binding {
             )
         })?;
         self.values.push(value);
+        self.bind_value(&name, value, side)
+    }
+
+    /// Binds a tensor of strings whose cells are in the buffer at `place`.
+    pub fn bind_strings(
+        &mut self,
+        spec: &TensorSpec,
+        place: usize,
+        bucket: Bucket,
+        side: Side,
+    ) -> Result<(), String> {
+        let shape = spec.batch_shape(bucket);
+        let name = CString::new(spec.name.as_str()).map_err(|e| e.to_string())?;
+        let (mut allocator, mut value) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: valid places for results; the value is kept in `values` and released after the
+        // binding. The default allocator lives as long as the library.
+        unsafe {
+            check((ort::api().GetAllocatorWithDefaultOptions)(&mut allocator))?;
+            check((ort::api().CreateTensorAsOrtValue)(
+                allocator,
+                shape.as_ptr(),
+                shape.len(),
+                element(spec.datatype),
+                &mut value,
+            ))?;
+        }
+        self.values.push(value);
+        let cell = spec.element_bytes();
+        self.strings.push(Strings {
+            value,
+            place,
+            cell,
+            elements: spec.batch_bytes(bucket) / cell,
+            side,
+            name: spec.name.clone(),
+        });
+        self.bind_value(&name, value, side)
+    }
+
+    fn bind_value(&self, name: &CStr, value: *mut OrtValue, side: Side) -> Result<(), String> {
         // SAFETY: binding, name and value are alive for the call; the binding copies the name.
         check(unsafe {
             match side {
@@ -143,6 +198,19 @@ impl Binding {
         // SAFETY: the binding was made for this session, its buffers are alive, and `&mut` keeps
         // every other call off the session.
         check(unsafe { (ort::api().RunWithBinding)(session.ptr_mut(), ptr::null(), self.raw) })
+    }
+
+    /// A run over the buffers, strings copied in and out.
+    pub fn run_with(&self, session: &mut Session, buffers: &mut Buffers) -> Result<(), String> {
+        let of = |side| self.strings.iter().filter(move |s| s.side == side);
+        for strings in of(Side::Input) {
+            strings.fill(buffers.inputs[strings.place].as_bytes())?;
+        }
+        self.run(session)?;
+        for strings in of(Side::Output) {
+            strings.take(buffers.outputs[strings.place].as_bytes_mut())?;
+        }
+        Ok(())
     }
 
     /// Shapes of the outputs after a run, in the order in which they were bound.
@@ -174,6 +242,60 @@ impl Binding {
             check(unsafe { (api.AllocatorFree)(allocator, values.cast()) })?;
         }
         shapes.into_iter().collect()
+    }
+}
+
+impl Strings {
+    /// Copies the cells into the tensor.
+    fn fill(&self, cells: &[u8]) -> Result<(), String> {
+        let cells = cells.chunks_exact(self.cell).take(self.elements);
+        for (index, cell) in cells.enumerate() {
+            let text = strings::read(cell);
+            let mut place = ptr::null_mut();
+            // SAFETY: the value is a live tensor of `elements` strings; ONNX Runtime gives room for
+            // `text.len()` bytes, which stays until the element is changed again.
+            unsafe {
+                check((ort::api().GetResizedStringTensorElementBuffer)(
+                    self.value,
+                    index,
+                    text.len(),
+                    &mut place,
+                ))?;
+                ptr::copy_nonoverlapping(text.as_ptr(), place.cast(), text.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the tensor into the cells.
+    fn take(&self, cells: &mut [u8]) -> Result<(), String> {
+        let mut length = 0;
+        // SAFETY: the value is a live tensor of strings.
+        check(unsafe { (ort::api().GetStringTensorDataLength)(self.value, &mut length) })?;
+        let (mut text, mut offsets) = (vec![0u8; length], vec![0usize; self.elements]);
+        // SAFETY: both have the lengths that are said.
+        check(unsafe {
+            (ort::api().GetStringTensorContent)(
+                self.value,
+                text.as_mut_ptr().cast(),
+                length,
+                offsets.as_mut_ptr(),
+                offsets.len(),
+            )
+        })?;
+        let ends = offsets.iter().skip(1).copied().chain([length]);
+        let spans = offsets.iter().zip(ends);
+        for ((start, end), cell) in spans.zip(cells.chunks_exact_mut(self.cell)) {
+            let one = text.get(*start..end).unwrap_or_default();
+            if !strings::write(one, cell) {
+                return Err(format!(
+                    "output '{}' holds a string of {} bytes, more than the contract's max_bytes",
+                    self.name,
+                    one.len()
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -30,5 +30,6 @@ pub fn mirror(shadow: &Door, jobs: &mut [Waiting<Job>], outputs: &Arc<BatchOutpu
         rows: outputs.rows,
         outputs: Arc::clone(outputs),
         budget: due.unwrap_or(0).saturating_sub(outputs.started),
+        work: None,
     });
 }

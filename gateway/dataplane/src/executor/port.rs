@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Executor, Job, Reply, lock};
 use crate::clock::{Ticks, now, thread_time};
+use crate::priority::IdleWork;
 
 type Answered = (oneshot::Sender<Reply>, Reply);
 
@@ -71,7 +72,8 @@ impl Port {
     /// Runs on the port's own runtime for as long as the server lives.
     ///
     /// After a burst it keeps the runtime looking for input for up to `spin` ns, unless a lane is
-    /// at work: an idle core takes longer to wake than a small request takes to answer.
+    /// at work: an idle core takes longer to wake than a small request takes to answer. Where
+    /// threads at idle priority have work the core is theirs, and is not idle.
     pub async fn pump(self: Arc<Self>, executor: Arc<Executor>, spin: Ticks) {
         let mut active = 0;
         let (mut taken, mut spent) = (0, thread_time());
@@ -96,9 +98,9 @@ impl Port {
                         let _ = sender.send(reply);
                     }
                 }
-                () = tokio::task::yield_now(), if now() < active => continue,
+                () = tokio::task::yield_now(), if now() < active && !IdleWork::is_there() => continue,
             }
-            active = if spin > 0 && executor.is_idle() {
+            active = if spin > 0 && !IdleWork::is_there() && executor.is_idle() {
                 now() + spin
             } else {
                 0

@@ -111,11 +111,7 @@ impl Text {
     /// The graph's inputs, token ids first, then the mask.
     fn engine_inputs(&self) -> Vec<TensorSpec> {
         let names = [Some(&self.ids), Some(&self.mask), self.types.as_ref()];
-        let spec = |name: &String| TensorSpec {
-            name: name.clone(),
-            datatype: self.datatype,
-            shape: vec![-1, -1],
-        };
+        let spec = |name: &String| TensorSpec::new(name, self.datatype, &[-1, -1]);
         names.into_iter().flatten().map(spec).collect()
     }
 
@@ -233,8 +229,8 @@ impl Contract {
                 self.inputs[0].name, odd.name
             ));
         }
-        self.check_engine()?;
         self.check_text()?;
+        self.check_engine()?;
         if (self.engine == EngineKind::Delay) != self.delay.is_some() {
             return Err("[delay] and engine \"delay\" go together".into());
         }
@@ -261,7 +257,7 @@ impl Contract {
             (EngineKind::Onnxruntime, Some(_)) => Ok(()),
             (engine, Some(_)) => Err(format!("engine {} takes no 'graph'", engine.name())),
             (_, None) => {
-                let row = |s: &TensorSpec| (s.datatype, s.row_elements());
+                let row = |s: &TensorSpec| (s.datatype, s.row_elements(), s.max_bytes);
                 if !self.inputs.iter().map(row).eq(self.outputs.iter().map(row)) {
                     let engine = self.engine.name();
                     return Err(format!(
@@ -274,30 +270,33 @@ impl Contract {
     }
 
     fn check_text(&self) -> Result<(), String> {
-        let mut all = self.inputs.iter().chain(&self.outputs);
-        let bytes = all.find(|s| s.datatype == DataType::Bytes);
+        let is_text = |s: &TensorSpec| s.datatype == DataType::Bytes && !s.is_strings();
+        let output = self.outputs.iter().find(|s| is_text(s));
+        let input = self.inputs.iter().find(|s| is_text(s));
+        if let Some(s) = output.or(input.filter(|_| self.text.is_none())) {
+            return Err(format!(
+                "tensor '{}' is BYTES: it needs max_bytes, the most bytes of one string, or as an \
+                 input that is to be tokenised a table [text]",
+                s.name
+            ));
+        }
         let Some(text) = &self.text else {
-            return bytes.map_or(Ok(()), |s| {
-                Err(format!(
-                    "tensor '{}' is BYTES: only a text input is, and [text] is missing",
-                    s.name
-                ))
-            });
+            return Ok(());
         };
         let [input] = self.inputs.as_slice() else {
             return Err("a text model takes one input, its text".into());
         };
-        if input.name != text.input || input.datatype != DataType::Bytes {
-            return Err(format!("[text] needs a BYTES input '{}'", text.input));
+        if input.name != text.input || !is_text(input) {
+            return Err(format!(
+                "[text] needs a BYTES input '{}' without max_bytes of its own",
+                text.input
+            ));
         }
         if !input.is_batched() || input.row_elements() != 1 {
             return Err(format!(
                 "text input '{}' has shape {:?}, expected [-1, 1]",
                 input.name, input.shape
             ));
-        }
-        if self.outputs.iter().any(|o| o.datatype == DataType::Bytes) {
-            return Err("an output cannot be BYTES".into());
         }
         if !matches!(text.datatype, DataType::Int32 | DataType::Int64) {
             return Err("[text] datatype must be INT64 or INT32".into());

@@ -9,7 +9,7 @@ use crate::engine::onnx::{probe_shapes, tensors_of};
 use crate::tensor::{DataType, TensorSpec};
 
 /// What a graph does not say.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wishes {
     pub decision: Option<Decision>,
@@ -20,6 +20,22 @@ pub struct Wishes {
     pub unbatched: bool,
     /// The graph takes tokens; callers send text.
     pub text: Option<TextWishes>,
+    /// Bytes of one string at most, for tensors of strings.
+    pub string_bytes: usize,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            decision: None,
+            fallback: None,
+            labels: BTreeMap::new(),
+            non_finite: NonFinite::default(),
+            unbatched: false,
+            text: None,
+            string_bytes: 256,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -41,7 +57,10 @@ pub struct TextWishes {
 /// # Errors
 /// A sentence: the graph cannot be loaded or served, or does not fit the wishes.
 pub fn describe(graph: &[u8], graph_name: &str, wishes: Wishes) -> Result<Contract, String> {
-    let (graph_inputs, mut outputs) = tensors_of(graph)?;
+    let (mut graph_inputs, mut outputs) = tensors_of(graph)?;
+    for spec in graph_inputs.iter_mut().chain(&mut outputs) {
+        spec.max_bytes = (spec.datatype == DataType::Bytes).then_some(wishes.string_bytes);
+    }
     let text = wishes.text.map(|t| text_of(t, &graph_inputs)).transpose()?;
     if text.is_none() {
         for input in &graph_inputs {
@@ -61,11 +80,7 @@ pub fn describe(graph: &[u8], graph_name: &str, wishes: Wishes) -> Result<Contra
     }
     let inputs = match &text {
         None => graph_inputs,
-        Some(text) => vec![TensorSpec {
-            name: text.input.clone(),
-            datatype: DataType::Bytes,
-            shape: vec![-1, 1],
-        }],
+        Some(text) => vec![TensorSpec::new(&text.input, DataType::Bytes, &[-1, 1])],
     };
     Ok(Contract {
         format: FORMAT.into(),

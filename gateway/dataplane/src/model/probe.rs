@@ -7,6 +7,7 @@
 use crate::clock::{SECONDS, Ticks, now};
 use crate::engine::{Buffers, EngineError, Lane};
 use crate::model::contract::{Contract, Decision};
+use crate::strings;
 use crate::tensor::{Bucket, DataType, TensorSpec};
 
 /// Rows whose answers are compared.
@@ -34,10 +35,10 @@ impl Generator {
         (self.next() >> 11) as f64 / (1u64 << 50) as f64 - 4.0
     }
 
-    fn element(&mut self, datatype: DataType, out: &mut Vec<u8>) {
+    fn element(&mut self, spec: &TensorSpec, out: &mut Vec<u8>) {
         // Whole numbers stay small: they may be indexes.
         let whole = (self.next() >> 61) as u8;
-        match datatype {
+        match spec.datatype {
             DataType::Fp32 => out.extend((self.float() as f32).to_le_bytes()),
             DataType::Fp64 => out.extend(self.float().to_le_bytes()),
             DataType::Fp16 => out.extend((0x3c00u16 | (self.next() as u16 & 0x83ff)).to_le_bytes()),
@@ -45,8 +46,14 @@ impl Generator {
                 out.extend(((self.float() as f32).to_bits() >> 16).to_le_bytes()[..2].iter())
             }
             DataType::Bool => out.push(whole & 1),
-            DataType::Bytes => {}
-            _ => {
+            DataType::Bytes => {
+                let most = spec.max_bytes.unwrap_or(0);
+                let word: Vec<u8> = (0..usize::from(whole).min(most))
+                    .map(|_| b'a' + (self.next() % 26) as u8)
+                    .collect();
+                strings::put(&word, most, out);
+            }
+            datatype => {
                 let start = out.len();
                 out.resize(start + datatype.size(), 0);
                 out[start] = whole;
@@ -55,13 +62,14 @@ impl Generator {
     }
 }
 
-fn nan(datatype: DataType) -> Vec<u8> {
-    match datatype {
+/// An element that is no number; of other types, zeros.
+fn nan(spec: &TensorSpec) -> Vec<u8> {
+    match spec.datatype {
         DataType::Fp32 => f32::NAN.to_le_bytes().into(),
         DataType::Fp64 => f64::NAN.to_le_bytes().into(),
         DataType::Fp16 => 0x7e00u16.to_le_bytes().into(),
         DataType::Bf16 => 0x7fc0u16.to_le_bytes().into(),
-        other => vec![0; other.size()],
+        _ => vec![0; spec.element_bytes()],
     }
 }
 
@@ -98,10 +106,10 @@ fn samples(contract: &Contract) -> Samples {
     }
     let mut random = |spec: &TensorSpec| {
         let mut bytes = Vec::with_capacity(spec.row_bytes());
-        (0..spec.row_elements()).for_each(|_| generator.element(spec.datatype, &mut bytes));
+        (0..spec.row_elements()).for_each(|_| generator.element(spec, &mut bytes));
         bytes
     };
-    let nan = |s: &TensorSpec| nan(s.datatype).repeat(s.row_elements());
+    let nan = |s: &TensorSpec| nan(s).repeat(s.row_elements());
     Samples {
         rows: (0..ROWS)
             .map(|_| Row::Fixed(inputs.iter().map(&mut random).collect()))
@@ -187,7 +195,7 @@ fn floats(spec: &TensorSpec, bytes: &[u8]) -> Vec<f64> {
             DataType::Fp64 => f64::from_bits(word(c)),
             DataType::Fp16 => half(word(c) as u16),
             DataType::Bf16 => f64::from(f32::from_bits((word(c) as u32) << 16)),
-            // Whole numbers were compared byte by byte; a decision is never on one.
+            // All else is compared byte by byte; a decision is never on it.
             _ => 0.0,
         })
         .collect()
@@ -216,11 +224,12 @@ fn difference(contract: &Contract, alone: &Answer, beside: &Answer) -> Option<St
         }
     }
     for ((spec, a), b) in contract.outputs.iter().zip(alone).zip(beside) {
-        if !spec.datatype.is_float() && a != b {
-            return Some(format!(
-                "output '{}' has other values than alone",
-                spec.name
-            ));
+        if !spec.datatype.is_float() {
+            if a != b {
+                let name = &spec.name;
+                return Some(format!("output '{name}' has other values than alone"));
+            }
+            continue;
         }
         for (a, b) in floats(spec, a).into_iter().zip(floats(spec, b)) {
             let exact = a == b || (a.is_nan() && b.is_nan());

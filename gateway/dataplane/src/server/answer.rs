@@ -11,6 +11,7 @@ use crate::clock::{MILLIS, Ticks};
 use crate::executor::{BatchOutputs, Reply};
 use crate::record::{Outcome, Record};
 use crate::sched::admission::{GaveWay, Refusal};
+use crate::strings;
 use crate::tensor::TensorSpec;
 use crate::wire::classes;
 use crate::wire::request::Wanted;
@@ -76,6 +77,15 @@ pub fn respond(model: &Model, wish: &Wish, outputs: &[&[u8]], more: &[u8]) -> By
         rows,
         outputs: wanted,
     } = wish;
+    let strings = strings::for_the_wire(&model.contract.outputs, outputs);
+    let plain: SmallVec<[&[u8]; 4]>;
+    let outputs = match &strings {
+        None => outputs,
+        Some(strings) => {
+            plain = strings.iter().map(AsRef::as_ref).collect();
+            &plain
+        }
+    };
     match wanted {
         None => {
             let all = outputs.iter().copied().enumerate();

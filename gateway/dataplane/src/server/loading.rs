@@ -13,6 +13,7 @@ use crate::model::directory::claimed_digest;
 use crate::model::gate::{MaybeGate, Purpose};
 use crate::model::load::{Loaded, load};
 use crate::model::repository::scan;
+use crate::priority::{IdleWork, step_back};
 use crate::sched::admission::Limits;
 use crate::shadow::Door;
 use crate::wire::response::Template;
@@ -194,7 +195,8 @@ pub fn at_idle<T: Send + 'static>(
 ) -> Result<T, String> {
     let thread = std::thread::Builder::new().name(name.into());
     let thread = thread.spawn(move || {
-        crate::priority::step_back();
+        step_back();
+        let _work = IdleWork::new();
         work()
     });
     let thread = thread.map_err(|e| format!("no thread: {e}"))?;

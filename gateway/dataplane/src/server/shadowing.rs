@@ -12,6 +12,7 @@ use super::table::Model;
 use crate::config::Config;
 use crate::model::gate::Purpose;
 use crate::model::load::load;
+use crate::priority::{IdleWork, step_back};
 use crate::shadow::{Decider, Running, Side, Wishes, start};
 use crate::wire::status::{Code, Status};
 
@@ -133,7 +134,8 @@ impl Shadows {
         // Its thread may be in the middle of a batch, and get a core when nobody else wants it.
         let thread = std::thread::Builder::new().name("free".into());
         let freed = thread.spawn(move || {
-            crate::priority::step_back();
+            step_back();
+            let _work = IdleWork::new();
             running.stop();
         });
         if let Err(error) = freed {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::pair::Pair;
 use crate::clock::Ticks;
 use crate::executor::{BatchOutputs, Inputs};
+use crate::priority::IdleWork;
 use crate::trace::mixed;
 
 /// Batches that wait at most, and bytes that they hold of callers' messages.
@@ -36,6 +37,8 @@ pub struct Mirrored {
     pub outputs: Arc<BatchOutputs>,
     /// What the incumbent had from the batch's start to its earliest deadline, in ns.
     pub budget: Ticks,
+    /// Until it is computed or dropped.
+    pub work: Option<IdleWork>,
 }
 
 impl Mirrored {
@@ -126,7 +129,9 @@ impl Queue {
             self.bytes.fetch_sub(bytes, Relaxed);
             return self.count_dropped(&batch);
         };
-        lists.spent.clear();
+        // A few at a time: a caller waits behind whoever frees.
+        let freed: [Option<Mirrored>; 2] = std::array::from_fn(|_| lists.spent.pop());
+        batch.work = Some(IdleWork::new());
         let list = match holds_pair {
             true => &mut lists.pairs,
             false => &mut lists.others,
@@ -134,6 +139,7 @@ impl Queue {
         let oldest = (list.len() >= BATCHES).then(|| list.pop_front()).flatten();
         list.push_back(batch);
         drop(lists);
+        drop(freed);
         if let Some(oldest) = oldest {
             self.bytes.fetch_sub(oldest.bytes(), Relaxed);
             self.count_dropped(&oldest);
@@ -159,7 +165,8 @@ impl Queue {
     }
 
     /// The runner is done with this one.
-    pub fn done(&self, batch: Mirrored) {
+    pub fn done(&self, mut batch: Mirrored) {
+        batch.work = None;
         // Never grown here: memory of this thread's would be freed by one that serves.
         if let Some(mut lists) = tried(&self.lists).filter(|l| l.spent.len() < BATCHES) {
             lists.spent.push(batch);
@@ -212,6 +219,7 @@ mod tests {
                 finished: 0,
             }),
             budget: 1,
+            work: None,
         }
     }
 
@@ -242,6 +250,7 @@ mod tests {
             3,
             "in order of arrival, less the oldest"
         );
+        assert!(IdleWork::is_there(), "what waits is work for an idle core");
         queue.clear();
         assert_eq!(queue.told()["waiting_bytes"], 0);
     }

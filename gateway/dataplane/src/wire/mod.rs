@@ -5,6 +5,7 @@ pub mod classes;
 pub mod compression;
 mod contents;
 pub mod framing;
+mod input;
 pub mod parameters;
 pub mod request;
 pub mod response;

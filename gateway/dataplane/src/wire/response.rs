@@ -155,9 +155,7 @@ mod tests {
             rows in 1usize..300,
             second in any::<bool>(),
         ) {
-            let spec = |name: &str, columns| TensorSpec {
-                name: name.into(), datatype: DataType::Fp32, shape: vec![-1, columns],
-            };
+            let spec = |name: &str, columns| TensorSpec::new(name, DataType::Fp32, &[-1, columns]);
             let template = Template::new("m", "7", "sha256:ab", &[spec("y", 1), spec("z", 3)]);
             let (y, z) = (vec![1u8; rows * 4], vec![2u8; rows * 12]);
             let all = [(0, y.as_slice()), (1, z.as_slice())];

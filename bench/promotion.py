@@ -1,0 +1,316 @@
+"""Promotions and rollbacks under load: signed, compared, verified, logged, swapped, and back."""
+
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from bench import models, servers, workload
+from bench.load import LoadError, LoadSpec, run
+from bench.results import Bar, Figure, Result
+from bench.samples import latencies
+from bench.scenario import Scenario
+from bench.servers import Contender
+from bench.setting import Say, conditions_of, load_spec, ok_per_s
+from bench.story_candidates import approval, signed_statements
+from bench.story_desk import Desk
+from bench.story_people import People
+from bench.swap import NAME, mixed, p999, pack_marked
+from gateway.packing import Decision, Wishes
+from gateway.wire import open_inference_pb2 as pb
+from gateway.wire import open_inference_pb2_grpc as stubs
+from governance import policy_chain
+from governance.dsse import Envelope
+from governance.policy import Policy
+from governance.service.client import Client
+from governance.wire import admin_pb2, governance_pb2
+
+# As short as the statistics allow: what is measured here is the act, not the comparison.
+SHADOW: Final = """\
+alpha = "0.2"
+disagreement_limit = "0.2"
+error_limit = "0.2"
+shed_limit = "0.5"
+latency_ratio = "10"
+block_ms = 1
+min_hours = 0
+n_min = 100
+n_max = 100000
+window_pairs = 100
+caller_share = "1"
+caller_pairs_per_hour = 1000000
+"""
+COMPARISON_S: Final = 90.0
+LOOK_S: Final = 0.002
+
+
+@dataclass
+class Fleet:
+    """One gateway under governance, and the people who act on it, by their own connections."""
+
+    desk: Desk
+    people: People
+    server: Contender
+    repository: Path
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}")
+        self._stub = stubs.GRPCInferenceServiceStub(self._channel)
+        self._asked = pb.ModelInferRequest.FromString(workload.encode_rows(NAME, models.rows(1))[0])
+        signed = Envelope.from_json((self.desk.folder / "policy.json").read_bytes())
+        self.policy: Policy = policy_chain.read(signed)
+        self._clients = {
+            name: Client(self.desk.admin, self.people[name]) for name in ("olga", "tom", "dora")
+        }
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._channel.close()
+        for client in self._clients.values():
+            client.__exit__(None, None, None)
+
+    def call(self, name: str, request: Any, method: str) -> Any:
+        """Somebody's call of the governance service."""
+        return self._clients[name].call(request, method)
+
+    def answering(self) -> str:
+        """The digest of the model that answers now."""
+        told = self._stub.ModelInfer(self._asked, timeout=5)
+        return str(told.parameters["sluicegate_digest"].string_param)
+
+    def submit(self, version: int) -> str:
+        """Pack a version and hand it in; its digest."""
+        wishes = Wishes(decision=Decision("score", 0.5, ("no", "yes")))
+        digest = pack_marked(self.repository, version, wishes)
+        self.digests[str(version)] = digest
+        made, tested = signed_statements(NAME, digest, self.people.signer("tom"))
+        bundle = self.desk.folder / f"evidence-{version}"
+        words = ("bundle", "create", bundle, "--model", NAME, "--candidate", digest)
+        self.desk.run("tom", *words)
+        files = [self.desk.folder / f"{name}-{version}.json" for name in ("made", "tested")]
+        for path, envelope in zip(files, (made, tested), strict=True):
+            path.write_bytes(envelope.to_json())
+        told = self.desk.run("tom", "bundle", "add", bundle, *files)
+        words = ("candidate", "submit", NAME, str(version), "--provenance", str(files[0]))
+        words += ("--evaluation", str(files[1]), "--bundle", told["digest"])
+        self.desk.run("tom", *words, "--evidence", bundle, cert=self.people["tom"])
+        return digest
+
+    def sign(self, action: str, digest: str, *names: str) -> bytes:
+        """An approval that holds now, as bytes."""
+        found = self.call("dora", admin_pb2.ListModelsRequest(model=NAME), "ListModels").candidates
+        known = next(c for c in found if c.digest == digest)
+        live = [c.digest for c in found if c.state in ("live", "validated")]
+        head = self.call("dora", governance_pb2.LedgerHeadRequest(), "LedgerHead")
+        shown = {
+            "candidate": digest,
+            "incumbent": live[0] if live else None,
+            "report": known.report or None,
+            "evidence": known.bundle,
+            "ledger": f"{head.size}:{head.root}",
+        }
+        signers = [self.people.signer(name) for name in names]
+        return approval(action, NAME, shown, self.policy, *signers).to_json()
+
+    def compare(self, digest: str) -> float:
+        """Let a candidate be compared until it has passed; seconds that it took.
+
+        Raises:
+            LoadError: it has not.
+
+        """
+        begun = time.monotonic()
+        signed = self.sign("shadow", digest, "olga")
+        asked = admin_pb2.StartShadowRequest(model=NAME, candidate=digest, approvals=[signed])
+        self.call("olga", asked, "StartShadow")
+        while time.monotonic() - begun < COMPARISON_S:
+            time.sleep(0.25)
+            found = self.call("dora", admin_pb2.ListModelsRequest(model=NAME), "ListModels")
+            known = next(c for c in found.candidates if c.digest == digest)
+            if known.report:
+                return time.monotonic() - begun
+            if known.state != "shadowing":
+                raise LoadError(f"the comparison of an equal model ended as {known.state}")
+        raise LoadError(f"no verdict after {COMPARISON_S:g} s")
+
+    def promote(self, digest: str, signed: bytes) -> float:
+        """Make it live; ms from the call to its first answer."""
+        asked = admin_pb2.PromoteRequest(model=NAME, candidate=digest, approvals=[signed])
+        return self._until(digest, lambda: self.call("olga", asked, "Promote"))
+
+    def roll_back(self, digest: str, signed: bytes) -> float:
+        """Go back to `digest`; ms from the call to its first answer."""
+        asked = admin_pb2.RollbackRequest(model=NAME, approvals=[signed])
+        return self._until(digest, lambda: self.call("olga", asked, "Rollback"))
+
+    def _until(self, digest: str, act: Callable[[], object]) -> float:
+        """ms from an act's beginning until a model answers; it is asked all the while."""
+        failed: list[BaseException] = []
+
+        def acting() -> None:
+            try:
+                act()
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=acting)
+        begun = time.monotonic()
+        thread.start()
+        while self.answering() != digest:
+            if failed or time.monotonic() - begun > 10:
+                break
+            time.sleep(LOOK_S)
+        took = 1e3 * (time.monotonic() - begun)
+        thread.join()
+        if failed:
+            raise failed[0]
+        if self.answering() != digest:
+            raise LoadError("the model does not answer after the act")
+        return took
+
+
+@dataclass
+class Found:
+    """What the windows showed."""
+
+    steady: list[NDArray[np.uint32]] = field(default_factory=list)
+    promoting: list[NDArray[np.uint32]] = field(default_factory=list)
+    promoted_ms: list[float] = field(default_factory=list)
+    back_ms: list[float] = field(default_factory=list)
+    compared_s: list[float] = field(default_factory=list)
+    checked: int = 0
+    wrong: int = 0
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+
+def promotion(s: Scenario, say: Say) -> Result:
+    """`swaps` times at `load_fraction` of capacity: compared, promoted, rolled back.
+
+    Each turn has a steady window, one in whose middle the candidate is promoted, and one in whose
+    middle it is rolled back. The data plane and the governance service share the server's cores.
+    Every answer of all windows is kept, and its digest, version and mark must agree.
+    """
+    with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as name:
+        folder = Path(name)
+        repository = folder / "models"
+        repository.mkdir()
+        desk = Desk(folder, Console(file=io.StringIO()), f"127.0.0.1:{servers.free_port()}")
+        people = People(desk, SHADOW)
+        say(f"{s.name}: keys and a policy")
+        people.arrive()
+        people.agree(folder / "gov")
+        config = (
+            f'control_socket = "{folder}/control"\nadmin = "{desk.admin}"\n'
+            f'[governance]\nhome = "{folder}/gov"\ntls = "{folder}/admin"\n'
+        )
+        flags = ("--io-threads", str(s.io_threads))
+        with servers.sluicegate(
+            repository, s.server_cores, config, flags, log=folder / "log"
+        ) as server:
+            servers.wait_for_port(int(desk.admin.rpartition(":")[2]), lambda: True)
+            fleet = Fleet(desk, people, server, repository)
+            try:
+                return _told(s, *_turns(s, say, fleet))
+            finally:
+                fleet.close()
+
+
+def _turns(s: Scenario, say: Say, fleet: Fleet) -> tuple[Found, float, float]:
+    first = fleet.submit(1)
+    fleet.promote(first, fleet.sign("promote", first, "dora", "greta"))
+    folder = fleet.desk.folder
+    requests, responses = folder / "requests.bin", folder / "responses.bin"
+    workload.write_requests(requests, workload.encode_rows(NAME, models.rows(256)))
+    say(f"{s.name}: capacity")
+    capacity = ok_per_s(run(load_spec(s, requests, in_flight=64), fleet.server.port))
+    rate, found = s.load_fraction * capacity, Found()
+
+    def window(what: str, turn: int, act: Callable[[], None] | None = None) -> NDArray[np.uint32]:
+        say(f"{s.name}: turn {turn + 1} of {s.swaps}, {what}")
+        samples = folder / "samples.bin"
+        spec = load_spec(
+            s, requests, rate=rate, seed=turn + 1, samples=samples, responses=responses
+        )
+        report = _during(spec, fleet.server.port, act)
+        found.runs.append({"window": what, "turn": turn, **report})
+        if what != "comparing":
+            seen, wrong = mixed(responses, fleet.digests)
+            found.checked += seen
+            found.wrong += wrong
+        return latencies(samples)
+
+    for turn in range(s.swaps):
+        digest = fleet.submit(turn + 2)
+        window("comparing", turn, lambda d=digest: found.compared_s.append(fleet.compare(d)))
+        found.steady.append(window("steady", turn))
+        signed = fleet.sign("promote", digest, "dora", "greta")
+        found.promoting.append(
+            window(
+                "promoting",
+                turn,
+                lambda d=digest, a=signed: found.promoted_ms.append(fleet.promote(d, a)),
+            )
+        )
+        signed = fleet.sign("rollback", digest, "olga")
+        window(
+            "rolling back",
+            turn,
+            lambda a=signed: found.back_ms.append(fleet.roll_back(first, a)),
+        )
+    return found, rate, capacity
+
+
+def _during(spec: LoadSpec, port: int, act: Callable[[], None] | None) -> dict[str, Any]:
+    """One window of load with an act in its middle; it ends when both have."""
+    failed: list[BaseException] = []
+
+    def acting() -> None:
+        time.sleep(spec.warmup_s + spec.duration_s / 3)
+        try:
+            if act is not None:
+                act()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=acting)
+    thread.start()
+    report = run(spec, port)
+    thread.join()
+    if failed:
+        raise LoadError(f"an act under load failed: {failed[0]}") from failed[0]
+    return report
+
+
+def _told(s: Scenario, found: Found, rate: float, capacity: float) -> Result:
+    times, back_ms = s.targets
+    steady, promoting = p999(found.steady), p999(found.promoting)
+    pairs = [p999([b]) / p999([a]) for a, b in zip(found.steady, found.promoting, strict=True)]
+    errors = sum(r["sent"] - r["ok"] for r in found.runs)
+    figures = (
+        Figure(
+            "p99.9 with a promotion against steady", "times", (promoting / steady,), times, False
+        ),
+        Figure("… window by window", "times", tuple(pairs)),
+        Figure("calls that were not answered well", "", (errors,), 0, at_least=False),
+        Figure("answers that mix versions", "", (found.wrong,), 0, at_least=False),
+        Figure("answers checked for that", "", (found.checked,)),
+        Figure("rollback, from call to first answer", "ms", tuple(found.back_ms), back_ms, False),
+        Figure("slowest rollback", "ms", (max(found.back_ms),)),
+        Figure("promotion, from call to first answer", "ms", tuple(found.promoted_ms)),
+        Figure("comparison, from signature to report", "s", tuple(found.compared_s)),
+        Figure("p99.9 steady", "µs", tuple(p999([a]) for a in found.steady)),
+        Figure("p99.9 with a promotion", "µs", tuple(p999([b]) for b in found.promoting)),
+    )
+    bars = (Bar("steady, p99.9", steady), Bar("with a promotion, p99.9", promoting))
+    told = conditions_of(s, rate=rate, capacity_per_s=capacity, turns=s.swaps, arrivals="Poisson")
+    return Result(s.name, s.title, told, figures, bars, "µs", tuple(found.runs))
