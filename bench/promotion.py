@@ -84,8 +84,13 @@ class Fleet:
         return self._clients[name].call(request, method)
 
     def answering(self) -> str:
-        """The digest of the model that answers now."""
-        told = self._stub.ModelInfer(self._asked, timeout=5)
+        """The digest of the model that answers now; empty if none does, as before the first."""
+        try:
+            told = self._stub.ModelInfer(self._asked, timeout=5)
+        except grpc.RpcError as error:
+            if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
+                raise
+            return ""
         return str(told.parameters["sluicegate_digest"].string_param)
 
     def submit(self, version: int) -> str:

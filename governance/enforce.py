@@ -107,6 +107,60 @@ class Gate:
             return
         raise last
 
+    def may_canary(self, model: str, digest: str) -> None:
+        """Refuse a candidate whose promotion nobody with the right signed for, or no longer.
+
+        A canary answers callers, so it takes the signatures of a promotion.
+
+        Raises:
+            GovernanceError: the reason says why: `not_approved`, or one of the verifier.
+
+        """
+        policy, now = self.home.policy(), self.clock()
+        revocations = self._revoked(policy, now)
+        groups: dict[tuple[str | None, str | None, str | None], list[Envelope]] = {}
+        for envelope, said in self._kept(Approval):
+            if said.about == digest and said.action == "promote":
+                one = said.incumbent, said.shadow_report, said.evidence
+                groups.setdefault(one, []).append(envelope)
+        last: GovernanceError = StatementError(
+            "not_approved", f"nobody signed that {digest} may answer for '{model}'"
+        )
+        for (incumbent, report, evidence), envelopes in groups.items():
+            if incumbent is None or report is None:
+                continue
+            try:
+                verify_approvals(
+                    envelopes,
+                    policy=policy,
+                    action="promote",
+                    model=model,
+                    candidate=digest,
+                    incumbent=incumbent,
+                    shadow_report=verify_shadow_report(
+                        self.home.statement(report),
+                        policy=policy,
+                        model=model,
+                        candidate=digest,
+                        incumbent=incumbent,
+                        audience=policy.audience,
+                        now=now,
+                        revocations=revocations,
+                    ),
+                    evidence_digest=evidence,
+                    audience=policy.audience,
+                    now=now,
+                    proposer="",
+                    trainer_keys=(),
+                    used_nonces=(),
+                    revocations=revocations,
+                )
+            except GovernanceError as error:
+                last = error
+                continue
+            return
+        raise last
+
     def _kept(self, kind: type[P]) -> Iterator[tuple[Envelope, P]]:
         """Every statement of a kind that is kept, its envelope as the file has it now."""
         for digest in self.home.statements():

@@ -128,9 +128,10 @@ def status(server: Contender) -> dict[str, Any]:
     return told
 
 
-def model_status(server: Contender, name: str) -> dict[str, Any]:
-    """One model's part of it."""
-    found: dict[str, Any] = next(m for m in status(server)["models"] if m["name"] == name)
+def model_status(server: Contender, name: str, version: int | None = None) -> dict[str, Any]:
+    """One model's part of it: of its first version, or of this one."""
+    told = (m for m in status(server)["models"] if m["name"] == name)
+    found: dict[str, Any] = next(m for m in told if version in (None, int(m["version"])))
     return found
 
 

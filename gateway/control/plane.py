@@ -38,6 +38,17 @@ class ControlSocket:
         """End a shadow."""
         self._command("end_shadow", model=model)
 
+    def canary(
+        self, model: str, version: int, share: float, salt: bytes, wishes: Wishes
+    ) -> None:
+        """Let a version answer a share of the callers."""
+        told = {"model": model, "version": version, "share": share, "salt": salt.hex()}
+        self._command("canary", **told, wishes=wishes.plain())
+
+    def end_canary(self, model: str) -> None:
+        """End a canary."""
+        self._command("end_canary", model=model)
+
     def swap(self, model: str, version: int) -> None:
         """Let a version answer."""
         self._command("swap", model=model, version=version)

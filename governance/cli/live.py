@@ -30,6 +30,9 @@ def promote(
     key: Key,
     ca: Ca,
     approval: Approvals = None,
+    canary: Annotated[
+        float, typer.Option(min=0, max=0.5, help="First answer this share of the callers.")
+    ] = 0.0,
     admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
@@ -37,14 +40,26 @@ def promote(
 
     Without --approval the statements count that were submitted. A break-glass statement in place of
     approvals makes it live for as long as it says. The same call again answers the same.
+
+    With --canary it first answers a share of the callers, the same ones always, by the request
+    parameter `key` or the caller's name. Its answers are compared with the live model's under the
+    same limits: if they pass it is live for all by itself, if not it is rejected. `shadow status`
+    shows how it fares, `shadow stop` ends it.
     """
     from governance.wire import admin_pb2 as pb  # noqa: PLC0415
 
     request = pb.PromoteRequest(
-        model=model, candidate=candidate, approvals=read_files(approval, as_json)
+        model=model,
+        candidate=candidate,
+        approvals=read_files(approval, as_json),
+        canary_ppm=round(canary * 1_000_000),
     )
     with connected(Where(admin, cert, key, ca), as_json) as client:
         done = client.call(request, "Promote")
+    if done.canary:
+        share = f"{model} version {done.version} answers {canary:.1%} of the callers"
+        tell(done, f"{share}, {done.candidate}", as_json)
+        return
     before = " (it was before)" if done.repeated_call else ""
     tell(done, f"{model} version {done.version} is live{before}, {done.candidate}", as_json)
 

@@ -16,7 +16,10 @@ from governance.service.parts import Parts
 from governance.service.plane import PlaneError, Served
 from governance.service.repository import RepositoryError, version_of
 from governance.service_verifier import verify_deployment
+from governance.shadow.statement import counted
+from governance.shadow_report import ShadowReport
 from governance.signatories import unfit_key
+from governance.statements import parse
 from governance.states.model import TransitionError
 from governance.wire import admin_pb2 as pb
 
@@ -81,7 +84,8 @@ class Admin:
         except GovernanceError:
             # Told once, as `ledger_error`.
             line.incumbent = ""
-        line.shadowing = model in self._parts.shadowing.models
+        line.canary = self._parts.shadowing.in_canary(model)
+        line.shadowing = model in self._parts.shadowing.models and not line.canary
         line.rollback_owed = model in self._parts.rollback.owed()
 
     def list_models(self, asked: pb.ListModelsRequest) -> pb.ListModelsResponse:
@@ -137,18 +141,20 @@ class Admin:
                 return
 
     def _ended(self, last: pb.ShadowStatusResponse) -> pb.ShadowStatusResponse:
-        """The last word: the verdict as it was logged."""
+        """The last word: verdict and counts as they were signed and logged."""
         last.ended = True
+        kind = "canary_result" if last.canary else "shadow_result"
         with reading(self._authority.home.ledger) as reader:
-            for row in reader.rows():
-                body = parse_body(row.body)
-                about = (body.get("model"), body.get("candidate"), body.get("attempt"))
-                if row.kind == "shadow_result" and about == (
-                    last.model,
-                    last.candidate,
-                    last.attempt,
-                ):
-                    last.verdict, last.report = body["verdict"], body["report"]
+            bodies = [parse_body(row.body) for row in reader.rows() if row.kind == kind]
+        for body in reversed(bodies):
+            if (body["model"], body["candidate"]) != (last.model, last.candidate):
+                continue
+            said = parse(self._authority.home.statement(body["report"]).payload, ShadowReport)
+            if (said.predicate.attempt, said.predicate.started) == (last.attempt, last.started):
+                last.verdict, last.report = body["verdict"], body["report"]
+                counts = counted(said.predicate)
+                last.counts.update({k: v for k, v in counts.items() if isinstance(v, int)})
+            break
         return last
 
     def set_sampling(self, asked: pb.SetSamplingRequest) -> pb.SetSamplingResponse:
@@ -160,12 +166,14 @@ class Admin:
         """Make a candidate live."""
         self._not_draining()
         given = _envelopes(asked.approvals)
-        done = self._parts.promotion.promote(asked.model, asked.candidate, given)
+        canary = asked.canary_ppm / MILLION
+        done = self._parts.promotion.promote(asked.model, asked.candidate, given, canary)
         return pb.PromoteResponse(
             candidate=done.candidate,
             version=done.version,
             deployment=done.deployment,
             repeated_call=done.repeated,
+            canary=done.canary,
         )
 
     def rollback(self, asked: pb.RollbackRequest) -> pb.RollbackResponse:
@@ -273,4 +281,5 @@ def _status(told: dict[str, Any]) -> pb.ShadowStatusResponse:
         counts={**counts, "over_cap": told["over_cap"]},
         share_ppm=round(told["share"] * MILLION),
         alpha=told["alpha"],
+        canary=told["canary"],
     )

@@ -32,11 +32,11 @@ class Parts:
     @classmethod
     def of(cls, authority: Authority) -> Self:
         """Make every part of what they share."""
-        rollback = Rollback(authority)
+        rollback, shadowing = Rollback(authority), Shadowing(authority)
         return cls(
             authority,
-            Shadowing(authority),
-            Promotion(authority),
+            shadowing,
+            Promotion(authority, shadowing=shadowing),
             rollback,
             Revoking(authority, rollback),
         )

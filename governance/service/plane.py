@@ -64,6 +64,16 @@ class DataPlane(Protocol):
     def end_shadow(self, model: str) -> None:
         """End a model's shadow."""
 
+    def canary(self, model: str, version: int, share: float, salt: bytes, wishes: Wishes) -> None:
+        """Let a version answer a share of the callers, the same ones always; `salt` is 16 bytes.
+
+        What it answers is compared with the version that answers the others: in what `shadows` then
+        tells of the model the canary is the incumbent.
+        """
+
+    def end_canary(self, model: str) -> None:
+        """End a model's canary: everybody gets the incumbent's answers again."""
+
     def swap(self, model: str, version: int) -> None:
         """Let a version answer; it returns when it does."""
 

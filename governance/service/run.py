@@ -11,7 +11,7 @@ from typing import Any
 
 from governance.home import Home, HomeError
 from governance.service.plane import Wishes
-from governance.service.samples import Pairing, SampleLog, end_of, read_samples
+from governance.service.samples import Pairing, SampleLog, end_of, of_canary, read_samples
 from governance.shadow.errors import ShadowError
 from governance.shadow.report import Comparison
 from governance.shadow.sampling import draw_key
@@ -26,7 +26,8 @@ class Plan:
 
     `part` counts the data plane's shadows that it has had; `counted` are the bytes of its samples;
     `lost` is how many ends the data plane lost in this part; `report` is the digest of the signed
-    report that is not in the ledger yet. Times are seconds since 1970, digests `sha256:` and hex.
+    report that is not in the ledger yet. Of a canary `callers` is the share of the callers that the
+    candidate answers, else 0. Times are seconds since 1970, digests `sha256:` and hex.
     """
 
     run: str
@@ -45,6 +46,12 @@ class Plan:
     counted: int = 0
     lost: int = 0
     report: str | None = None
+    callers: float = 0.0
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether the candidate answers some of the callers already."""
+        return self.callers > 0
 
     @property
     def name(self) -> str:
@@ -111,6 +118,8 @@ class Run:
 
     def take(self, found: Mapping[str, Any], now: int) -> int:
         """Count what the data plane has found; how many pairs it was."""
+        if self.plan.is_canary:
+            found = of_canary(found)
         return self._count(self._pairing.take(found, now), int(found["lost"]))
 
     def next_part(self) -> None:
@@ -160,7 +169,8 @@ class Run:
             "incumbent": plan.incumbent,
             "attempt": plan.attempt,
             "started": plan.started,
-            "share": plan.share,
+            "share": plan.callers if plan.is_canary else plan.share,
+            "canary": plan.is_canary,
             "verdict": judged.outcome,
             "reasons": [{"reason": r.slug, "sentence": r.sentence} for r in judged.reasons],
             "counts": self._comparison.counts().plain(),

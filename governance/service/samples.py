@@ -116,6 +116,28 @@ def end_of(sample: Mapping[str, Any]) -> End:
     )
 
 
+def of_canary(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a canary's shadow found, as a comparison of the candidate with the incumbent.
+
+    There the candidate answers and the incumbent is computed beside it. That it was late or failed
+    beside says nothing about the candidate; that the candidate failed a caller speaks against it.
+    """
+    kinds = {
+        "incumbent_error": "candidate_error",
+        "candidate_error": "incumbent_error",
+        "candidate_timeout": "incumbent_error",
+    }
+    pairs = (("incumbent", "candidate"), ("incumbent_ns", "candidate_ns"))
+    ends = []
+    for end in found["ends"]:
+        told = dict(end) | {"end": kinds.get(end["end"], end["end"])}
+        for one, other in pairs:
+            if one in end:
+                told[one], told[other] = end[other], end[one]
+        ends.append(told)
+    return {**found, "ends": ends}
+
+
 class Pairing:
     """Joins what the data plane tells of blocks and of requests to pairs.
 

@@ -1,12 +1,13 @@
-"""Runs comparisons: from an operator's signature to a signed report in the ledger.
+"""Runs comparisons: from an operator's signature to a signed report in the ledger; canaries too.
 
 The data plane is asked every half second. Whatever ends in between (this process, the data plane,
 the ledger's disk), the attempt stays spent and no pair is counted twice.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from governance.dsse import Envelope
@@ -33,6 +34,8 @@ class Shadowing:
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
         self._runs: dict[str, Run] = {}
+        # What a canary's verdict leads to; a canary does not outlive the process.
+        self._decided: dict[str, Callable[[str], None]] = {}
         folder = authority.home.root / "runs"
         for path in folder.glob("*.json") if folder.is_dir() else ():
             found = Run.load(authority.home, path.stem)
@@ -95,6 +98,46 @@ class Shadowing:
             attempt = state.attempts.get(state.incumbent, 0) + 1
             plan = self._plan(policy, approved, version, attempt, share)
             return self._begin(plan, approved, envelopes, policy)
+
+    def in_canary(self, model: str) -> bool:
+        """Whether a candidate answers some of a model's callers by this process's word."""
+        return model in self._decided
+
+    def canary(
+        self, approved: Approved, version: int, share: float, decided: Callable[[str], None]
+    ) -> None:
+        """Let a candidate whose promotion is decided answer a share of the callers first.
+
+        Its answers are compared as in a shadow, under the same limits. `decided` is told the
+        verdict once it is logged, or the cause for which the canary ended without one.
+
+        Raises:
+            GovernanceError: it did not begin.
+
+        """
+        authority = self._authority
+        with authority.lock:
+            policy = authority.home.policy()
+            attempt = authority.candidate(approved.model, approved.candidate).attempt
+            plan = replace(self._plan(policy, approved, version, attempt, 0.0), callers=share)
+            run = Run(authority.home, plan)
+            run.keep()
+            try:
+                told = commitment(bytes.fromhex(plan.seed))
+                authority.record("seed", key_of("seed", told), model=plan.model, commitment=told)
+                authority.record(
+                    "canary",
+                    key_of("canary", plan.run),
+                    model=plan.model,
+                    candidate=plan.candidate,
+                    share=f"{share:.6f}".rstrip("0"),
+                )
+                salt = secrets.token_bytes(16)
+                authority.plane.canary(plan.model, version, share, salt, run.wishes)
+            except GovernanceError:
+                self._forget(run)
+                raise
+            self._runs[plan.model], self._decided[plan.model] = run, decided
 
     def _plan(
         self, policy: Policy, approved: Approved, version: int, attempt: int, share: float
@@ -161,6 +204,8 @@ class Shadowing:
     def stop(self, model: str, cause: str = "stopped") -> None:
         """End a comparison without a verdict; the attempt stays spent.
 
+        A canary's promotion is taken back with it.
+
         Raises:
             TransitionError: there is none.
             LedgerError: it could not be logged; the comparison goes on.
@@ -168,6 +213,10 @@ class Shadowing:
         """
         with self._authority.lock:
             run = self._run(model)
+            if run.plan.is_canary:
+                self._end(run)
+                self._decide(model, cause)
+                return
             self._close_attempt(run.plan, cause, strict=True)
             self._end(run)
 
@@ -182,6 +231,8 @@ class Shadowing:
             raise StatementError("bad_share", f"share is {share}", expected="from 0 to 1")
         with self._authority.lock:
             run = self._run(model)
+            if run.plan.is_canary:
+                raise TransitionError("is_canary", f"{model} has a canary: its share is fixed")
             run.keep(share=share)
             with suppress(PlaneError):
                 self._authority.plane.end_shadow(model)
@@ -228,14 +279,19 @@ class Shadowing:
     def _stands(self, run: Run) -> bool:
         """Whether the registry still has the attempt; a promotion or a refusal ends it."""
         plan = run.plan
-        known = self._authority.state(plan.model).candidates.get(plan.candidate)
-        if known is not None and (known.state, known.attempt, known.report) == (
+        state = self._authority.state(plan.model)
+        known = state.candidates.get(plan.candidate)
+        if plan.is_canary:
+            if known is not None and known.state == "canary" and self.in_canary(plan.model):
+                return True
+        elif known is not None and (known.state, known.attempt, known.report) == (
             "shadowing",
             plan.attempt,
             None,
         ):
             return True
         self._end(run)
+        self._decided.pop(plan.model, None)
         return False
 
     def _look(self, run: Run, told: Any) -> None:
@@ -245,6 +301,10 @@ class Shadowing:
             return
         if told is not None and told["run"] == plan.name:
             run.take(told["found"], self._authority.clock())
+        elif plan.is_canary:
+            # The data plane was started anew: it serves what is live, and that alone.
+            self.stop(plan.model, "canary_lost")
+            return
         else:
             answers = live(plane, plan.model)
             if answers is None or answers.digest != plan.incumbent:
@@ -273,22 +333,38 @@ class Shadowing:
     def _log_result(self, run: Run) -> None:
         plan, report = run.plan, str(run.plan.report)
         envelope = self._authority.home.statement(report)
-        self._authority.record(
-            "shadow_result",
-            key_of("shadow_result", report),
-            model=plan.model,
-            candidate=plan.candidate,
-            incumbent=plan.incumbent,
-            attempt=plan.attempt,
-            report=report,
-            # From what was signed, so that the two cannot differ.
-            verdict=parse(envelope.payload, ShadowReport).predicate.verdict,
-        )
+        # From what was signed, so that the two cannot differ.
+        verdict = parse(envelope.payload, ShadowReport).predicate.verdict
+        about: dict[str, Any] = {
+            "model": plan.model,
+            "candidate": plan.candidate,
+            "report": report,
+            "verdict": verdict,
+        }
+        if plan.is_canary:
+            self._authority.record("canary_result", key_of("canary_result", report), **about)
+            try:
+                # First, so that the candidate is resident still when it goes live.
+                self._decide(plan.model, verdict)
+            finally:
+                self._end(run)
+            return
+        about |= {"incumbent": plan.incumbent, "attempt": plan.attempt}
+        self._authority.record("shadow_result", key_of("shadow_result", report), **about)
         self._end(run)
 
+    def _decide(self, model: str, verdict: str) -> None:
+        decided = self._decided.pop(model, None)
+        if decided is not None:
+            decided(verdict)
+
     def _end(self, run: Run) -> None:
+        plane, model = self._authority.plane, run.plan.model
         with suppress(PlaneError):
-            self._authority.plane.end_shadow(run.plan.model)
+            if run.plan.is_canary:
+                plane.end_canary(model)
+            else:
+                plane.end_shadow(model)
         self._forget(run)
 
     def _forget(self, run: Run) -> None:

@@ -106,6 +106,29 @@ def verify(said: ShadowReport) -> Verdict:
     return judged
 
 
+def counted(said: ShadowReport) -> dict[str, Any]:
+    """The counts of a signed report by the names that gates use."""
+    failed = said.ends.candidate_error + said.ends.candidate_timeout
+    return {
+        "complete": said.ends.complete,
+        "candidate_error": said.ends.candidate_error,
+        "candidate_timeout": said.ends.candidate_timeout,
+        "shed": said.ends.shed,
+        "incumbent_error": said.ends.incumbent_error,
+        "disagreed": said.d - failed,
+        "flips_up": said.flips.up,
+        "flips_down": said.flips.down,
+        "moved": said.scores.moved,
+        "non_finite": said.scores.non_finite,
+        "windows": said.windows.count,
+        "good_windows": said.windows.ok,
+        "unpaired": said.windows.unpaired,
+        "callers": said.callers.count,
+        "top_caller": said.callers.busiest,
+        "segments": {s.name: {"n": s.n, "d": s.d} for s in said.segments},
+    }
+
+
 def _report(said: ShadowReport) -> dict[str, Any]:
     failed = said.ends.candidate_error + said.ends.candidate_timeout
     if said.n != said.ends.complete + failed or said.d < failed:
@@ -120,24 +143,7 @@ def _report(said: ShadowReport) -> dict[str, Any]:
         "policy": said.shadow_policy,
         "started": said.started,
         "ended": said.ended,
-        "counts": {
-            "complete": said.ends.complete,
-            "candidate_error": said.ends.candidate_error,
-            "candidate_timeout": said.ends.candidate_timeout,
-            "shed": said.ends.shed,
-            "incumbent_error": said.ends.incumbent_error,
-            "disagreed": said.d - failed,
-            "flips_up": said.flips.up,
-            "flips_down": said.flips.down,
-            "moved": said.scores.moved,
-            "non_finite": said.scores.non_finite,
-            "windows": said.windows.count,
-            "good_windows": said.windows.ok,
-            "unpaired": said.windows.unpaired,
-            "callers": said.callers.count,
-            "top_caller": said.callers.busiest,
-            "segments": {s.name: {"n": s.n, "d": s.d} for s in said.segments},
-        },
+        "counts": counted(said),
         "gates": [
             {
                 "name": gate.name,

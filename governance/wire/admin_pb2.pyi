@@ -36,7 +36,7 @@ class StatusResponse(_message.Message):
     def __init__(self, gateway: _Optional[str] = ..., audience: _Optional[str] = ..., policy: _Optional[str] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., draining: _Optional[bool] = ..., ledger_error: _Optional[str] = ..., gateway_error: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LiveModel, _Mapping]]] = ...) -> None: ...
 
 class LiveModel(_message.Message):
-    __slots__ = ("model", "incumbent", "recorded", "served", "version", "deployment", "previous", "shadowing", "rollback_owed", "review_due")
+    __slots__ = ("model", "incumbent", "recorded", "served", "version", "deployment", "previous", "shadowing", "rollback_owed", "review_due", "canary")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INCUMBENT_FIELD_NUMBER: _ClassVar[int]
     RECORDED_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class LiveModel(_message.Message):
     SHADOWING_FIELD_NUMBER: _ClassVar[int]
     ROLLBACK_OWED_FIELD_NUMBER: _ClassVar[int]
     REVIEW_DUE_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
     model: str
     incumbent: str
     recorded: str
@@ -57,7 +58,8 @@ class LiveModel(_message.Message):
     shadowing: bool
     rollback_owed: bool
     review_due: int
-    def __init__(self, model: _Optional[str] = ..., incumbent: _Optional[str] = ..., recorded: _Optional[str] = ..., served: _Optional[str] = ..., version: _Optional[int] = ..., deployment: _Optional[str] = ..., previous: _Optional[str] = ..., shadowing: _Optional[bool] = ..., rollback_owed: _Optional[bool] = ..., review_due: _Optional[int] = ...) -> None: ...
+    canary: bool
+    def __init__(self, model: _Optional[str] = ..., incumbent: _Optional[str] = ..., recorded: _Optional[str] = ..., served: _Optional[str] = ..., version: _Optional[int] = ..., deployment: _Optional[str] = ..., previous: _Optional[str] = ..., shadowing: _Optional[bool] = ..., rollback_owed: _Optional[bool] = ..., review_due: _Optional[int] = ..., canary: _Optional[bool] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("model",)
@@ -118,7 +120,7 @@ class ShadowStatusRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class ShadowStatusResponse(_message.Message):
-    __slots__ = ("model", "candidate", "incumbent", "attempt", "started", "verdict", "reasons", "gates", "counts", "share_ppm", "ended", "report", "alpha")
+    __slots__ = ("model", "candidate", "incumbent", "attempt", "started", "verdict", "reasons", "gates", "counts", "share_ppm", "ended", "report", "alpha", "canary")
     class CountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +141,7 @@ class ShadowStatusResponse(_message.Message):
     ENDED_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
     model: str
     candidate: str
     incumbent: str
@@ -152,7 +155,8 @@ class ShadowStatusResponse(_message.Message):
     ended: bool
     report: str
     alpha: str
-    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., incumbent: _Optional[str] = ..., attempt: _Optional[int] = ..., started: _Optional[int] = ..., verdict: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., share_ppm: _Optional[int] = ..., ended: _Optional[bool] = ..., report: _Optional[str] = ..., alpha: _Optional[str] = ...) -> None: ...
+    canary: bool
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., incumbent: _Optional[str] = ..., attempt: _Optional[int] = ..., started: _Optional[int] = ..., verdict: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., share_ppm: _Optional[int] = ..., ended: _Optional[bool] = ..., report: _Optional[str] = ..., alpha: _Optional[str] = ..., canary: _Optional[bool] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("reason", "sentence")
@@ -193,26 +197,30 @@ class SetSamplingResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class PromoteRequest(_message.Message):
-    __slots__ = ("model", "candidate", "approvals")
+    __slots__ = ("model", "candidate", "approvals", "canary_ppm")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PPM_FIELD_NUMBER: _ClassVar[int]
     model: str
     candidate: str
     approvals: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., approvals: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    canary_ppm: int
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., approvals: _Optional[_Iterable[bytes]] = ..., canary_ppm: _Optional[int] = ...) -> None: ...
 
 class PromoteResponse(_message.Message):
-    __slots__ = ("candidate", "version", "deployment", "repeated_call")
+    __slots__ = ("candidate", "version", "deployment", "repeated_call", "canary")
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     REPEATED_CALL_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
     candidate: str
     version: int
     deployment: str
     repeated_call: bool
-    def __init__(self, candidate: _Optional[str] = ..., version: _Optional[int] = ..., deployment: _Optional[str] = ..., repeated_call: _Optional[bool] = ...) -> None: ...
+    canary: bool
+    def __init__(self, candidate: _Optional[str] = ..., version: _Optional[int] = ..., deployment: _Optional[str] = ..., repeated_call: _Optional[bool] = ..., canary: _Optional[bool] = ...) -> None: ...
 
 class RollbackRequest(_message.Message):
     __slots__ = ("model", "approvals")

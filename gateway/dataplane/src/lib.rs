@@ -8,6 +8,7 @@ pub mod config;
 pub mod engine;
 pub mod executor;
 mod histogram;
+mod keyed;
 pub mod metrics;
 pub mod model;
 mod priority;

@@ -47,6 +47,7 @@ impl Gate for PythonGate {
         let method = match purpose {
             Purpose::Serve => "may_serve",
             Purpose::Shadow => "may_shadow",
+            Purpose::Canary => "may_canary",
         };
         self.ask(|py, gate| gate.call_method1(py, method, (model, digest)).map(drop))
     }

@@ -68,6 +68,15 @@ class FileDataPlane:
             raise PlaneError("plane_refused", "no shadow")
         self._keep(state)
 
+    def canary(self, model: str, version: int, share: float, salt: bytes, wishes: Wishes) -> None:
+        self.shadow(model, version, wishes)
+        state = self.state()
+        state["shadows"][model]["callers"] = share
+        self._keep(state)
+
+    def end_canary(self, model: str) -> None:
+        self.end_shadow(model)
+
     def swap(self, model: str, version: int) -> None:
         self._answer()
         if self.refuses:

@@ -146,7 +146,7 @@ class Stage:
             lambda: self.clock,
         )
         self.shadowing = Shadowing(self.authority)
-        self.promotion = Promotion(self.authority, self.step)
+        self.promotion = Promotion(self.authority, self.step, self.shadowing)
         self.rollback = Rollback(self.authority, self.step)
         self.revoking = Revoking(self.authority, self.rollback)
 

@@ -9,6 +9,8 @@ pub enum Purpose {
     Serve,
     /// To see traffic without answering.
     Shadow,
+    /// To answer a share of the callers before it answers all.
+    Canary,
 }
 
 /// Governance, as the data plane sees it. Errors are sentences.

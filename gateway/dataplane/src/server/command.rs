@@ -30,6 +30,17 @@ enum Asked {
     EndShadow {
         model: String,
     },
+    /// Let a version answer a share of the callers.
+    Canary {
+        model: String,
+        version: u64,
+        share: f64,
+        salt: String,
+        wishes: Wishes,
+    },
+    EndCanary {
+        model: String,
+    },
 }
 
 /// Carries out one command.
@@ -68,6 +79,27 @@ pub async fn carry_out(server: &Server, body: Bytes) -> Result<Value, Status> {
         }
         Asked::EndShadow { model } => {
             let end = |done| Command::EndShadow { name: model, done };
+            lifecycle.ask(end).await
+        }
+        Asked::Canary {
+            model,
+            version,
+            share,
+            salt,
+            wishes,
+        } => {
+            let canary = |done| Command::Canary {
+                name: model,
+                version,
+                share,
+                salt,
+                wishes,
+                done,
+            };
+            lifecycle.ask(canary).await.map(|()| json!({}))
+        }
+        Asked::EndCanary { model } => {
+            let end = |done| Command::EndCanary { name: model, done };
             lifecycle.ask(end).await
         }
     }

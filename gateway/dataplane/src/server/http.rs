@@ -103,12 +103,17 @@ async fn control(server: &Server, request: Request<Incoming>) -> Response<Full<B
     }
 }
 
-/// Of each model that has one, what its shadow found since the last question.
+/// Of each model that has one, what its shadow found since the last question. That of a canary sees
+/// the canary's own answers: it is the incumbent there.
 fn shadows(server: &Server) -> Value {
     let table = server.table.load();
     let current = table.families.iter().filter_map(|(name, family)| {
-        let route = family.current.as_ref()?.shadow.load_full()?;
-        Some((name.clone(), route.told()))
+        let current = family.current.as_ref()?;
+        let canary = current.canary.load_full();
+        let answering = canary.as_ref().map_or(current, |c| &c.model);
+        let mut told = answering.shadow.load_full()?.told();
+        told["canary"] = canary.is_some().into();
+        Some((name.clone(), told))
     });
     Value::Object(current.collect())
 }
@@ -255,6 +260,7 @@ fn described(server: &Server, model: &Model) -> Value {
         "queued_requests": requests,
         "queued_rows": rows,
         "shadow": model.shadow.load().as_ref().map(|r| r.status()),
+        "canary": model.canary.load().as_ref().map(|c| c.told()),
         "lost_lanes": server.executor.lost_lanes(model.id),
         "requests": Value::Object(outcomes.into_iter().collect()),
         "fallbacks": model.metrics.sums().fallbacks,

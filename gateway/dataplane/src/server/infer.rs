@@ -197,7 +197,17 @@ fn prepare(
             _ => Outcome::NoModel,
         };
     })?;
-    let found = Arc::clone(found);
+    let mut found = Arc::clone(found);
+    // Who asks for a version gets that one.
+    if request.model_version.is_empty() {
+        let canary = found.canary.load_full();
+        if let Some(canary) = canary {
+            let key = parameters::key(&mut request)?;
+            if canary.takes(key.as_deref().unwrap_or(&asked.rights.name)) {
+                found = Arc::clone(&canary.model);
+            }
+        }
+    }
     finished.model = Some(Arc::clone(&found));
     let parameter = parameters::timeout(&request)?;
     let parameter = parameter.map(|t| asked.arrived.saturating_add(t));

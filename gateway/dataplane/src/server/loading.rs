@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
 use super::Server;
 use super::table::{Family, Model, State, Table};
 use crate::config::Config;
@@ -172,6 +174,7 @@ pub fn add(
         objective: settings.objective().into(),
         metrics,
         shadow,
+        canary: ArcSwapOption::empty(),
         report: loaded.report,
     })
 }

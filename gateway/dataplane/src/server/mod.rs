@@ -5,6 +5,7 @@ mod answer;
 mod budget;
 mod call;
 mod callers;
+mod canary;
 mod coalesced;
 mod command;
 mod connection;

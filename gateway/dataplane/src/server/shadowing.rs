@@ -23,7 +23,8 @@ pub struct Shadows {
 }
 
 impl Shadows {
-    /// Opens the candidate, and the incumbent once more for the comparison, and lets it see traffic.
+    /// Opens another version, and `answering` once more for the comparison, and lets it see what
+    /// `answering` answers.
     ///
     /// # Errors
     /// UNAVAILABLE or INVALID_ARGUMENT with a sentence; nothing has changed then.
@@ -31,21 +32,14 @@ impl Shadows {
         &mut self,
         server: &Server,
         config: &Config,
-        name: &str,
-        version: u64,
+        answering: &Arc<Model>,
+        (version, purpose): (u64, Purpose),
         wishes: Wishes,
     ) -> Result<(), Status> {
         let refuse = |text: String| Err(Status::new(Code::Unavailable, text));
         wishes.check().map_err(Status::invalid)?;
-        let table = server.table.load();
-        let incumbent = table.families.get(name).and_then(|f| f.current.clone());
-        drop(table);
-        let Some(incumbent) = incumbent else {
-            return refuse(format!(
-                "model '{name}' does not answer: nothing to compare"
-            ));
-        };
-        if incumbent.version == version {
+        let name = answering.name.as_str();
+        if answering.version == version {
             return refuse(format!(
                 "version {version} of model '{name}' answers itself"
             ));
@@ -56,7 +50,7 @@ impl Shadows {
                 "model '{name}' has a shadow already, run '{other}'"
             ));
         }
-        let candidate = permitted(&server.gate, config, Purpose::Shadow, name, version);
+        let candidate = permitted(&server.gate, config, purpose, name, version);
         let candidate = candidate.map_err(|e| {
             let text = format!("model '{name}' version {version}: {e}");
             Status::new(Code::Unavailable, text)
@@ -93,9 +87,9 @@ impl Shadows {
         let own = server
             .gate
             .as_ref()
-            .map(|_| incumbent.report.digest.clone());
+            .map(|_| answering.report.digest.clone());
         let opened = open(version, candidate)
-            .and_then(|candidate| Ok((candidate, open(incumbent.version, own)?)));
+            .and_then(|candidate| Ok((candidate, open(answering.version, own)?)));
         let started = opened.and_then(|((candidate, its), (own, tokenizer))| {
             if its != tokenizer {
                 return Err("the candidate's tokenizer is another one".into());
@@ -104,11 +98,13 @@ impl Shadows {
         });
         match started {
             Ok(running) => {
-                incumbent.shadow.store(Some(Arc::clone(&running.route)));
+                answering.shadow.store(Some(Arc::clone(&running.route)));
                 let place = format!("{name}/{version}");
                 let run = running.route.wishes.run.as_str().into();
                 event("shadow_started", &[("model", place.into()), ("run", run)]);
-                self.running.insert(name.into(), (incumbent, running));
+                let answering = Arc::clone(answering);
+                self.running
+                    .insert(answering.name.clone(), (answering, running));
                 Ok(())
             }
             Err(text) => refuse(text),

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
+
+use super::canary::Canary;
 use crate::clock::Ticks;
 use crate::executor::ModelId;
 use crate::metrics::ModelMetrics;
@@ -32,6 +35,8 @@ pub struct Model {
     pub objective: AtomicU64,
     pub metrics: Arc<ModelMetrics>,
     pub shadow: Door,
+    /// Answers a share of the requests that are routed here.
+    pub canary: ArcSwapOption<Canary>,
     pub report: LoadReport,
 }
 

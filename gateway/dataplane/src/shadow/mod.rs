@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use crate::clock::{Ticks, now};
 use crate::engine::Lane;
 use crate::executor::Backlog;
+use crate::keyed::key;
 use crate::model::contract::Contract;
 pub use compare::Decider;
 pub use ends::{End, Ended, Ends};
@@ -67,17 +68,6 @@ impl Wishes {
         }
         key(&self.seed).ok_or_else(|| "seed must be 32 hexadecimal digits".into())
     }
-}
-
-fn key(seed: &str) -> Option<[u8; 16]> {
-    let mut key = [0; 16];
-    if seed.len() != 32 || !seed.is_ascii() {
-        return None;
-    }
-    for (place, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&seed[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(key)
 }
 
 /// One side of the comparison, as the runner needs it.
@@ -185,26 +175,5 @@ impl Route {
             "queue": self.queue.told(),
             "rows": self.ends.counts.told(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_is_32_hexadecimal_digits() {
-        assert_eq!(
-            key("000102030405060708090a0b0c0d0e0f").map(|k| (k[0], k[15])),
-            Some((0, 15))
-        );
-        for bad in [
-            "",
-            "00",
-            "zz0102030405060708090a0b0c0d0e0f",
-            "éééééééééééééééé",
-        ] {
-            assert_eq!(key(bad), None, "{bad}");
-        }
     }
 }

@@ -151,32 +151,53 @@ impl Queue {
         self.dropped_rows.fetch_add(batch.rows as u64, Relaxed);
     }
 
-    /// The next batch for the runner: the oldest with a pair, else the oldest.
-    pub fn pop(&self) -> Option<Mirrored> {
-        let mut lists = tried(&self.lists)?;
-        let batch = match lists.pairs.pop_front() {
-            Some(batch) => Some(batch),
-            None => lists.others.pop_front(),
+    /// What the runner computes next, into `taken`, which is empty: the oldest batch with a pair
+    /// alone, as it was; else the oldest others together, up to `most` rows.
+    pub fn pop(&self, most: usize, taken: &mut Vec<Mirrored>) {
+        let Some(mut lists) = tried(&self.lists) else {
+            return;
         };
+        if let Some(batch) = lists.pairs.pop_front() {
+            taken.push(batch);
+        } else {
+            let mut rows = 0;
+            while let Some(batch) = lists.others.pop_front() {
+                rows += batch.rows;
+                taken.push(batch);
+                let next = lists.others.front().map_or(usize::MAX, |b| b.rows);
+                if rows.saturating_add(next) > most {
+                    break;
+                }
+            }
+        }
         drop(lists);
-        let batch = batch?;
-        self.bytes.fetch_sub(batch.bytes(), Relaxed);
-        Some(batch)
+        let bytes = taken.iter().map(Mirrored::bytes).sum();
+        self.bytes.fetch_sub(bytes, Relaxed);
     }
 
-    /// The runner is done with this one.
-    pub fn done(&self, mut batch: Mirrored) {
-        batch.work = None;
-        // Never grown here: memory of this thread's would be freed by one that serves.
-        if let Some(mut lists) = tried(&self.lists).filter(|l| l.spent.len() < BATCHES) {
-            lists.spent.push(batch);
+    /// The runner is done with these.
+    pub fn done(&self, taken: &mut Vec<Mirrored>) {
+        for batch in taken.iter_mut() {
+            batch.work = None;
         }
+        // Never grown here: memory of this thread's would be freed by one that serves.
+        if let Some(mut lists) = tried(&self.lists) {
+            let room = BATCHES - lists.spent.len();
+            let kept = room.min(taken.len());
+            lists.spent.extend(taken.drain(..kept));
+        }
+        taken.clear();
     }
 
     /// Drops everything.
     pub fn clear(&self) {
-        while let Some(batch) = self.pop() {
-            self.count_dropped(&batch);
+        let mut taken = Vec::new();
+        loop {
+            self.pop(usize::MAX, &mut taken);
+            if taken.is_empty() {
+                break;
+            }
+            taken.drain(..).for_each(|b| self.count_dropped(&b));
         }
         if let Some(mut lists) = tried(&self.lists) {
             lists.spent.clear();
@@ -243,13 +264,15 @@ mod tests {
         );
         queue.push(batch(0, 8, None));
         assert_eq!(queue.told()["dropped_batches"], 1);
-        assert_eq!(queue.pop().unwrap().rows, 1, "what holds a pair goes first");
+        let pop = |most| {
+            let mut taken = Vec::new();
+            queue.pop(most, &mut taken);
+            taken.iter().map(|b| b.rows).collect::<Vec<_>>()
+        };
+        assert_eq!(pop(100), [1], "what holds a pair goes first, and alone");
         assert_eq!(ends.drain()["ends"][0]["end"], "shed");
-        assert_eq!(
-            queue.pop().unwrap().rows,
-            3,
-            "in order of arrival, less the oldest"
-        );
+        assert_eq!(pop(1), [3], "in order of arrival, less the oldest");
+        assert_eq!(pop(15), [4, 5, 6], "as many together as there is room for");
         assert!(IdleWork::is_there(), "what waits is work for an idle core");
         queue.clear();
         assert_eq!(queue.told()["waiting_bytes"], 0);
@@ -271,7 +294,9 @@ mod tests {
         ));
         drop(held);
         assert_eq!(ends.drain()["ends"][0]["end"], "shed");
-        assert!(queue.pop().is_none());
+        let mut taken = Vec::new();
+        queue.pop(1, &mut taken);
+        assert!(taken.is_empty());
     }
 
     #[test]
@@ -280,7 +305,10 @@ mod tests {
         queue.push(batch(1, BYTES, None));
         queue.push(batch(1, 1, None));
         assert_eq!(queue.told()["dropped_batches"], 1);
-        queue.done(queue.pop().unwrap());
+        let mut taken = Vec::new();
+        queue.pop(1, &mut taken);
+        queue.done(&mut taken);
+        assert!(taken.is_empty());
         queue.push(batch(1, 1, None));
         assert_eq!(queue.told()["waiting_bytes"], 1);
     }

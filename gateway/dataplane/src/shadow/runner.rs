@@ -3,12 +3,14 @@
 //!
 //! A pair's batch is computed by both models here, one after the other in an order that the pair's
 //! hash decides, by sessions of the shadow's own: so both are timed under the same conditions, and a
-//! time says nothing of how busy the server was.
+//! time says nothing of how busy the server was. Batches without a pair are computed by the candidate
+//! alone, many at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::compare::Decider;
 use super::ends::Compared;
 use super::queue::Mirrored;
 use super::{Route, Side};
@@ -21,8 +23,13 @@ use crate::tensor::Bucket;
 const NOTHING: Duration = Duration::from_micros(500);
 const BUSY: Duration = Duration::from_micros(50);
 
-/// Where a row is in a batch: which part, and which of its rows.
-type At = (usize, usize);
+/// Where a row is: in which of the batches, which part of it, and which of its rows.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    batch: usize,
+    part: usize,
+    row: usize,
+}
 
 /// What a model made of a batch: a score a row, `None` where it failed, and the time of its runs.
 struct Scored {
@@ -33,60 +40,105 @@ struct Scored {
 /// Runs until the route stops.
 pub fn work(route: &Route, mut incumbent: Side, mut candidate: Side, backlog: &Backlog) {
     crate::priority::step_back();
+    let mut taken: Vec<Mirrored> = Vec::new();
     while !route.is_stopping() {
-        let Some(mut batch) = route.queue.pop() else {
+        route.queue.pop(candidate.max_batch, &mut taken);
+        if taken.is_empty() {
             std::thread::sleep(NOTHING);
             continue;
-        };
+        }
         while !backlog.has_room() && !route.is_stopping() {
             std::thread::sleep(BUSY);
         }
-        one(route, &mut incumbent, &mut candidate, &mut batch);
-        route.queue.done(batch);
+        compare(route, &mut incumbent, &mut candidate, &mut taken);
+        route.queue.done(&mut taken);
     }
 }
 
-/// Computes one batch and tells its pairs.
-fn one(route: &Route, incumbent: &mut Side, candidate: &mut Side, batch: &mut Mirrored) {
-    let rows: Vec<At> = (0..batch.parts.len())
-        .flat_map(|part| (0..batch.parts[part].rows).map(move |row| (part, row)))
-        .collect();
+/// Computes one batch with its pairs, or several without, and tells what came of their rows.
+fn compare(route: &Route, incumbent: &mut Side, candidate: &mut Side, batches: &mut [Mirrored]) {
+    let mut rows: Vec<At> = Vec::new();
+    for (batch, held) in batches.iter().enumerate() {
+        for (part, held) in held.parts.iter().enumerate() {
+            rows.extend((0..held.rows).map(|row| At { batch, part, row }));
+        }
+    }
     let mut first = None;
-    for pair in batch.parts.iter_mut().filter_map(|p| p.pair.as_mut()) {
+    let parts = batches.iter_mut().flat_map(|b| b.parts.iter_mut());
+    for pair in parts.filter_map(|p| p.pair.as_mut()) {
         pair.started();
         first.get_or_insert(pair.incumbent_first());
     }
-    let mut again = (first == Some(true)).then(|| compute(incumbent, batch, &rows));
-    let new = compute(candidate, batch, &rows);
+    let mut again = (first == Some(true)).then(|| compute(incumbent, batches, &rows));
+    let new = compute(candidate, batches, &rows);
     if first == Some(false) {
-        again = Some(compute(incumbent, batch, &rows));
+        again = Some(compute(incumbent, batches, &rows));
     }
+    let mut place = 0;
+    for batch in batches.iter_mut() {
+        let of = place..place + batch.rows;
+        place = of.end;
+        // Its share of a run that it may have had company in.
+        let took = new.took * batch.rows as u64 / rows.len().max(1) as u64;
+        let timed = Timed {
+            late: took > batch.budget,
+            incumbent_ns: again.as_ref().map_or(0, |a| a.took),
+            candidate_ns: took,
+        };
+        let scores = new.scores.get(of.clone()).unwrap_or_default();
+        let again = again.as_ref().and_then(|a| a.scores.get(of));
+        tell(
+            route,
+            (&incumbent.decider, &candidate.decider),
+            batch,
+            scores,
+            again,
+            timed,
+        );
+    }
+}
+
+/// How long a batch took, and whether that was longer than its callers had.
+#[derive(Clone, Copy)]
+struct Timed {
+    late: bool,
+    incumbent_ns: Ticks,
+    candidate_ns: Ticks,
+}
+
+/// Tells what came of one batch: `scores` by the candidate, and `again` by the incumbent if it was
+/// run once more.
+fn tell(
+    route: &Route,
+    (incumbent, candidate): (&Decider, &Decider),
+    batch: &mut Mirrored,
+    scores: &[Option<f64>],
+    again: Option<&[Option<f64>]>,
+    timed: Timed,
+) {
     let served = |row: usize| {
-        let decider = &incumbent.decider;
-        let tensor = batch.outputs.tensors.get(decider.output);
-        tensor.map_or(f64::NAN, |bytes| decider.score(bytes, row))
+        let tensor = batch.outputs.tensors.get(incumbent.output);
+        tensor.map_or(f64::NAN, |bytes| incumbent.score(bytes, row))
     };
     let length = batch.parts.iter().map(|p| p.inputs.length()).max();
-    let late = new.took > batch.budget;
-    let mut verdicts: Vec<Option<Compared>> = Vec::with_capacity(rows.len());
-    for row in 0..rows.len() {
-        let compared = new.scores[row].and_then(|score| {
+    let mut verdicts: Vec<Option<Compared>> = Vec::with_capacity(scores.len());
+    for (row, score) in scores.iter().enumerate() {
+        let compared = score.and_then(|score| {
             let before = served(row);
             // A candidate that gives no number where the incumbent does has failed.
             (!score.is_nan() || before.is_nan()).then(|| Compared {
-                incumbent: incumbent.decider.decide(before),
-                candidate: candidate.decider.decide(score),
+                incumbent: incumbent.decide(before),
+                candidate: candidate.decide(score),
                 moved: (score - before).abs() > route.wishes.score_epsilon,
-                incumbent_ns: again.as_ref().map_or(0, |a| a.took),
-                candidate_ns: new.took,
-                rows: rows.len(),
+                incumbent_ns: timed.incumbent_ns,
+                candidate_ns: timed.candidate_ns,
+                rows: scores.len(),
                 length: length.unwrap_or(1),
             })
         });
-        count(route, new.scores[row], compared, late);
-        if let Some(steady) = again.as_ref().and_then(|a| a.scores[row])
-            && incumbent.decider.decide(steady) != incumbent.decider.decide(served(row))
-        {
+        count(route, *score, compared, timed.late);
+        let steady = again.and_then(|a| a.get(row).copied().flatten());
+        if steady.is_some_and(|s| incumbent.decide(s) != incumbent.decide(served(row))) {
             route.ends.counts.incumbent_unsteady.fetch_add(1, Relaxed);
         }
         verdicts.push(compared);
@@ -96,7 +148,7 @@ fn one(route: &Route, incumbent: &mut Side, candidate: &mut Side, batch: &mut Mi
         if let Some(pair) = part.pair.take() {
             let row = first_row + pair.row(part.rows);
             match verdicts.get(row).copied().flatten() {
-                Some(_) if late => pair.candidate_timeout(),
+                Some(_) if timed.late => pair.candidate_timeout(),
                 Some(compared) => pair.complete(compared),
                 None => pair.candidate_error(),
             }
@@ -130,20 +182,20 @@ fn count(route: &Route, score: Option<f64>, compared: Option<Compared>, late: bo
 }
 
 /// Runs the rows in batches as large as the model may; what fails together is run alone.
-fn compute(side: &mut Side, batch: &Mirrored, rows: &[At]) -> Scored {
+fn compute(side: &mut Side, batches: &[Mirrored], rows: &[At]) -> Scored {
     let mut scored = Scored {
         scores: Vec::with_capacity(rows.len()),
         took: 0,
     };
     for chunk in rows.chunks(side.max_batch.max(1)) {
-        if let Ok((scores, took)) = run(side, batch, chunk) {
+        if let Ok((scores, took)) = run(side, batches, chunk) {
             scored.scores.extend(scores.into_iter().map(Some));
             scored.took += took;
             continue;
         }
         for alone in chunk.chunks(1) {
             let one = (chunk.len() > 1)
-                .then(|| run(side, batch, alone).ok())
+                .then(|| run(side, batches, alone).ok())
                 .flatten();
             scored.took += one.as_ref().map_or(0, |(_, took)| *took);
             scored.scores.push(one.map(|(scores, _)| scores[0]));
@@ -153,14 +205,22 @@ fn compute(side: &mut Side, batch: &Mirrored, rows: &[At]) -> Scored {
 }
 
 /// One call of the engine: its scores, and what it took.
-fn run(side: &mut Side, batch: &Mirrored, rows: &[At]) -> Result<(Vec<f64>, Ticks), EngineError> {
+fn run(
+    side: &mut Side,
+    batches: &[Mirrored],
+    rows: &[At],
+) -> Result<(Vec<f64>, Ticks), EngineError> {
     let panicked = |_| Err(EngineError::Failed("the engine panicked".into()));
     let call = AssertUnwindSafe(|| {
         let bucket = Bucket {
             rows: rows.len(),
-            length: rows.iter().map(|at| length(batch, *at)).max().unwrap_or(1),
+            length: rows
+                .iter()
+                .map(|at| length(batches, *at))
+                .max()
+                .unwrap_or(1),
         };
-        gather(side, batch, rows, bucket)?;
+        gather(side, batches, rows, bucket)?;
         let by_thread = side.lane.is_own_work();
         let clock = || if by_thread { thread_time() } else { now() };
         let started = clock();
@@ -174,35 +234,35 @@ fn run(side: &mut Side, batch: &Mirrored, rows: &[At]) -> Result<(Vec<f64>, Tick
     catch_unwind(call).unwrap_or_else(panicked)
 }
 
-fn length(batch: &Mirrored, (part, row): At) -> usize {
-    match &batch.parts[part].inputs {
+fn length(batches: &[Mirrored], at: At) -> usize {
+    match &batches[at.batch].parts[at.part].inputs {
         Inputs::Rows(_) => 1,
-        Inputs::Tokens(rows) => rows[row].len().max(1),
+        Inputs::Tokens(rows) => rows[at.row].len().max(1),
     }
 }
 
 /// Copies rows into the lane's buffers.
 fn gather(
     side: &mut Side,
-    batch: &Mirrored,
+    batches: &[Mirrored],
     rows: &[At],
     bucket: Bucket,
 ) -> Result<(), EngineError> {
     let contract = &side.contract;
     let buffers = side.lane.buffers(bucket)?;
-    for (place, (part, row)) in rows.iter().enumerate() {
-        match &batch.parts[*part].inputs {
+    for (place, at) in rows.iter().enumerate() {
+        match &batches[at.batch].parts[at.part].inputs {
             Inputs::Rows(inputs) => {
                 let specs = contract.inputs.iter().zip(&mut buffers.inputs);
                 for ((spec, buffer), bytes) in specs.zip(inputs) {
                     let size = spec.row_bytes();
-                    let source = &bytes[row * size..][..size];
+                    let source = &bytes[at.row * size..][..size];
                     buffer.as_bytes_mut()[place * size..][..size].copy_from_slice(source);
                 }
             }
             Inputs::Tokens(tokens) => {
                 if let Some(text) = &contract.text {
-                    text.fill(&mut buffers.inputs, place, &tokens[*row], bucket.length);
+                    text.fill(&mut buffers.inputs, place, &tokens[at.row], bucket.length);
                 }
             }
         }

@@ -6,12 +6,10 @@
 //! come, and before it is known what becomes of it. A block of n requests marks about ln n + 0.58 of
 //! them. Whoever has the key, the number of requests and the pair's number can check the choice.
 
-#![allow(deprecated)]
-
-use std::hash::{Hasher, SipHasher};
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Ticks;
+use crate::keyed::Keyed;
 
 /// A request that is its block's pair unless a later one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -41,8 +39,7 @@ struct Block {
 
 #[derive(Debug)]
 pub struct Sampler {
-    /// SipHash 2-4 keyed by these: fast, and not to be foreseen by whoever lacks the key.
-    key: (u64, u64),
+    keyed: Keyed,
     block: Ticks,
     began: Ticks,
     /// Taken by threads that serve, for some tens of nanoseconds.
@@ -51,21 +48,18 @@ pub struct Sampler {
 
 impl Sampler {
     pub fn new(key: [u8; 16], block: Ticks, began: Ticks) -> Self {
-        let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
         Self {
-            key: (word(&key[..8]), word(&key[8..])),
+            keyed: Keyed::new(key),
             block: block.max(1),
             began,
             state: Mutex::default(),
         }
     }
 
-    /// SipHash 2-4 of block and number, each as eight little-endian bytes.
+    /// The hash of block and number, each as eight little-endian bytes.
     fn hash(&self, block: u64, sequence: u64) -> u64 {
-        let mut hasher = SipHasher::new_with_keys(self.key.0, self.key.1);
-        hasher.write(&block.to_le_bytes());
-        hasher.write(&sequence.to_le_bytes());
-        hasher.finish()
+        self.keyed
+            .hash(&[&block.to_le_bytes(), &sequence.to_le_bytes()])
     }
 
     /// Numbers a request; it is marked if a choice comes back. The block before is told once.
@@ -119,18 +113,6 @@ mod tests {
 
     fn sampler() -> Sampler {
         Sampler::new(std::array::from_fn(|i| i as u8), 100, 1_000)
-    }
-
-    #[test]
-    fn the_hash_is_siphash_2_4_so_that_others_can_check_it() {
-        // The last of the vectors of SipHash's paper: key 00 to 0f, message 00 to 0e.
-        let mut hasher = SipHasher::new_with_keys(0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
-        hasher.write(&std::array::from_fn::<u8, 15, _>(|i| i as u8));
-        assert_eq!(hasher.finish(), 0xa129_ca61_49be_45e5);
-        assert_eq!(
-            sampler().key,
-            (0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908)
-        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub const FALLBACK: &str = "sluicegate_fallback";
 
 /// A segment's name is a word, not data.
 const SEGMENT_BYTES: usize = 64;
+const KEY_BYTES: usize = 256;
 
 fn whole(request: &ModelInferRequest, name: &str) -> Option<Option<u64>> {
     let parameter = request.parameters.get(name)?;
@@ -50,13 +51,26 @@ pub fn priority(request: &ModelInferRequest) -> Result<Priority, Status> {
 
 /// The `segment` parameter: for which group of requests a shadow counts this one.
 pub fn segment(request: &mut ModelInferRequest) -> Result<Option<String>, Status> {
-    let Some(parameter) = request.parameters.remove("segment") else {
+    word(request, "segment", SEGMENT_BYTES)
+}
+
+/// The `key` parameter: whose request this is; the same key always meets the same side of a canary.
+pub fn key(request: &mut ModelInferRequest) -> Result<Option<String>, Status> {
+    word(request, "key", KEY_BYTES)
+}
+
+fn word(
+    request: &mut ModelInferRequest,
+    name: &str,
+    most: usize,
+) -> Result<Option<String>, Status> {
+    let Some(parameter) = request.parameters.remove(name) else {
         return Ok(None);
     };
     match parameter.parameter_choice {
-        Some(ParameterChoice::StringParam(name)) if name.len() <= SEGMENT_BYTES => Ok(Some(name)),
+        Some(ParameterChoice::StringParam(word)) if word.len() <= most => Ok(Some(word)),
         _ => Err(Status::invalid(format!(
-            "parameter 'segment' must be a string of at most {SEGMENT_BYTES} bytes (string_param)"
+            "parameter '{name}' must be a string of at most {most} bytes (string_param)"
         ))),
     }
 }

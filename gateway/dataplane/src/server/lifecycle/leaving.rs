@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{REOPEN_AFTER, Steward};
 use crate::executor::ModelId;
+use crate::model::gate::Purpose;
 use crate::server::loading::{add, at_idle};
 use crate::server::log::event;
 use crate::server::table::{Model, State};
@@ -27,6 +28,8 @@ impl Steward {
         };
         let mut family = family.clone();
         drop(table);
+        // All its versions go, the canary's too.
+        drop(self.canaries.end(name, "the model was unloaded"));
         let mut retire = Vec::new();
         for state in family.versions.values_mut() {
             match state {
@@ -100,7 +103,7 @@ impl Steward {
             drop(table);
             let Some(model) = model else { continue };
             let (name, version) = (model.name.clone(), model.version);
-            match self.open(&name, version) {
+            match self.open(&name, version, Purpose::Serve) {
                 Ok(loaded) => {
                     let fresh = add(&self.server, &self.config, &name, version, loaded);
                     self.publish(|table| {
@@ -117,6 +120,7 @@ impl Steward {
                             family.current = Some(fresh);
                         }
                     });
+                    self.forget_canary(&name, "the model was opened again");
                     self.shadows.forget(&name, "the model was opened again");
                     event("model_reopened", &[("model", name.into())]);
                     self.let_go(vec![model], false);

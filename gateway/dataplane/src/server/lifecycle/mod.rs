@@ -6,6 +6,7 @@
 //! idle thread that is taken off its core while holding one would stop the calls behind it. So
 //! adding to the executor and publishing are the steward's.
 
+mod canary;
 mod leaving;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -17,11 +18,12 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::Server;
+use super::canary::Canaries;
 use super::loading::{add, asked, at_idle, by_name, executor_settings, permitted, read};
 use super::log::event;
 use super::shadowing::Shadows;
 use super::succession::{Fate, Standing, succeed};
-use super::table::{State, Table};
+use super::table::{Model, State, Table};
 use crate::config::{Config, Versions};
 use crate::executor::ModelId;
 use crate::model::gate::{Purpose, check};
@@ -59,6 +61,20 @@ pub enum Command {
     },
     /// End a model's shadow. What it still had to tell is the answer.
     EndShadow {
+        name: String,
+        done: oneshot::Sender<Result<Value, Status>>,
+    },
+    /// Let a version answer a share of the callers, and compare what it answers.
+    Canary {
+        name: String,
+        version: u64,
+        share: f64,
+        salt: String,
+        wishes: Wishes,
+        done: Done,
+    },
+    /// End a model's canary. What its comparison still had to tell is the answer.
+    EndCanary {
         name: String,
         done: oneshot::Sender<Result<Value, Status>>,
     },
@@ -103,6 +119,7 @@ struct Steward {
     /// Models of lost devices, and when to open them again.
     reopen: Vec<(ModelId, Instant)>,
     shadows: Shadows,
+    canaries: Canaries,
 }
 
 /// Starts the steward.
@@ -120,6 +137,7 @@ pub fn start(server: &Arc<Server>) -> std::io::Result<JoinHandle<()>> {
         retiring: Vec::new(),
         reopen: Vec::new(),
         shadows: Shadows::default(),
+        canaries: Canaries::default(),
     };
     let thread = std::thread::Builder::new().name("steward".into());
     thread.spawn(move || steward.work())
@@ -174,11 +192,23 @@ impl Steward {
                 wishes,
                 done,
             } => {
-                let (server, config) = (&self.server, &self.config);
-                let _ = done.send(self.shadows.start(server, config, &name, version, wishes));
+                let _ = done.send(self.shadow(&name, version, wishes));
             }
             Command::EndShadow { name, done } => {
                 let _ = done.send(self.shadows.end(&name, "as asked"));
+            }
+            Command::Canary {
+                name,
+                version,
+                share,
+                salt,
+                wishes,
+                done,
+            } => {
+                let _ = done.send(self.canary(&name, version, (share, &salt), wishes));
+            }
+            Command::EndCanary { name, done } => {
+                let _ = done.send(self.end_canary(&name));
             }
             Command::Configure(config) => self.configure(*config),
             Command::Lost(id) => {
@@ -208,6 +238,23 @@ impl Steward {
     fn state(&self, name: &str, version: u64) -> Option<State> {
         let table = self.server.table.load();
         table.families.get(name)?.versions.get(&version).cloned()
+    }
+
+    /// The version that answers for a model.
+    fn answering(&self, name: &str) -> Result<Arc<Model>, Status> {
+        let table = self.server.table.load();
+        let found = table.families.get(name).and_then(|f| f.current.clone());
+        found.ok_or_else(|| {
+            let text = format!("model '{name}' does not answer: nothing to compare");
+            Status::new(Code::Unavailable, text)
+        })
+    }
+
+    fn shadow(&mut self, name: &str, version: u64, wishes: Wishes) -> Result<(), Status> {
+        let incumbent = self.answering(name)?;
+        let other = (version, Purpose::Shadow);
+        self.shadows
+            .start(&self.server, &self.config, &incumbent, other, wishes)
     }
 
     fn load_family(&mut self, name: &str, version: Option<u64>) -> Result<(), Status> {
@@ -277,8 +324,17 @@ impl Steward {
             let digest = &model.report.digest;
             return check(&self.server.gate, Purpose::Serve, name, digest);
         }
+        self.make_resident(name, version, Purpose::Serve).map(drop)
+    }
+
+    fn make_resident(
+        &mut self,
+        name: &str,
+        version: u64,
+        purpose: Purpose,
+    ) -> Result<Arc<Model>, String> {
         self.set_state(name, version, State::Loading);
-        let loaded = self.open(name, version);
+        let loaded = self.open(name, version, purpose);
         let place = format!("{name}/{version}");
         match loaded {
             Ok(loaded) => {
@@ -289,8 +345,8 @@ impl Steward {
                     &[("model", place.into()), ("load_ms", took.into())],
                 );
                 // Resident, and not yet answering: that is the next step's.
-                self.set_state(name, version, State::Standby(model));
-                Ok(())
+                self.set_state(name, version, State::Standby(Arc::clone(&model)));
+                Ok(model)
             }
             Err(error) => {
                 event(
@@ -304,9 +360,9 @@ impl Steward {
     }
 
     /// Opens a version that may serve, on a thread that gives way to calls.
-    fn open(&self, name: &str, version: u64) -> Result<Loaded, String> {
+    fn open(&self, name: &str, version: u64, purpose: Purpose) -> Result<Loaded, String> {
         let (gate, config) = (&self.server.gate, self.config.clone());
-        let digest = permitted(gate, &config, Purpose::Serve, name, version)?;
+        let digest = permitted(gate, &config, purpose, name, version)?;
         let name = name.to_owned();
         at_idle("load", move || read(&config, &name, version, digest)).and_then(|r| r)
     }
@@ -351,6 +407,8 @@ impl Steward {
             table.families.insert(name.into(), family);
         });
         if before != Some(current) {
+            // Its version was resident only for this; `succeed` has said what becomes of it.
+            drop(self.canaries.end(name, "another version answers"));
             self.shadows.forget(name, "another version answers");
             let before = before.map_or("none".to_owned(), |v| v.to_string());
             event(
