@@ -1,9 +1,19 @@
-//! Threads that get a core only when nobody else wants it, and what they have to do.
+//! Threads that get a core only when nobody else wants it, and whether they want one.
+//!
+//! While one does, no thread looks for input actively: that would leave it nothing. While none does,
+//! looking goes on: a core that sleeps takes longer to wake than a small request to answer.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
-/// Pieces of work that wait for an idle core or are at it, over the whole process.
-static WORK: AtomicUsize = AtomicUsize::new(0);
+use crate::clock::{Ticks, now};
+
+/// Threads at idle priority that are at work, over the whole process.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+/// Pieces of work that wait for such a thread.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// When the thread that waits for work wakes next: it cannot say so itself while it gets no core.
+static WAKES: AtomicU64 = AtomicU64::new(0);
 
 /// Puts the calling thread at idle priority. If the system refuses, it stays at the ordinary one.
 pub fn step_back() {
@@ -12,26 +22,67 @@ pub fn step_back() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
 }
 
-/// A piece of work for a thread at idle priority. While one exists no thread looks for input
-/// actively: that would leave the idle ones nothing.
+/// Whether a thread at idle priority wants a core now.
+pub fn idle_wants_a_core() -> bool {
+    AT_WORK.load(Relaxed) > 0 || (WAITING.load(Relaxed) > 0 && now() >= WAKES.load(Relaxed))
+}
+
+/// Held by a thread at idle priority while it is at work.
 #[derive(Debug)]
-pub struct IdleWork(());
+pub struct AtWork(());
 
-impl IdleWork {
+impl AtWork {
     #[must_use]
-    pub fn new() -> Self {
-        WORK.fetch_add(1, Relaxed);
+    pub fn begin() -> Self {
+        AT_WORK.fetch_add(1, Relaxed);
         Self(())
-    }
-
-    /// Whether there is any.
-    pub fn is_there() -> bool {
-        WORK.load(Relaxed) > 0
     }
 }
 
-impl Drop for IdleWork {
+impl Drop for AtWork {
     fn drop(&mut self) {
-        WORK.fetch_sub(1, Relaxed);
+        AT_WORK.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Sleeps, at idle priority; until then no core is wanted.
+pub fn doze(pause: Duration) {
+    let pause_ns = Ticks::try_from(pause.as_nanos()).unwrap_or(Ticks::MAX);
+    WAKES.store(now().saturating_add(pause_ns), Relaxed);
+    std::thread::sleep(pause);
+}
+
+/// A piece of work that waits for a thread at idle priority.
+#[derive(Debug)]
+pub struct Waiting(());
+
+impl Waiting {
+    #[must_use]
+    pub fn new() -> Self {
+        WAITING.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_wanted_by_who_works_and_for_what_waits_once_its_thread_is_awake() {
+        // The counters are the process's: other tests may add to them, never take away.
+        let at_work = AtWork::begin();
+        assert!(idle_wants_a_core());
+        drop(at_work);
+        let waiting = Waiting::new();
+        WAKES.store(0, Relaxed);
+        assert!(idle_wants_a_core());
+        drop(waiting);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Executor, Job, Reply, lock};
 use crate::clock::{Ticks, now, thread_time};
-use crate::priority::IdleWork;
+use crate::priority::idle_wants_a_core;
 
 type Answered = (oneshot::Sender<Reply>, Reply);
 
@@ -98,9 +98,9 @@ impl Port {
                         let _ = sender.send(reply);
                     }
                 }
-                () = tokio::task::yield_now(), if now() < active && !IdleWork::is_there() => continue,
+                () = tokio::task::yield_now(), if now() < active && !idle_wants_a_core() => continue,
             }
-            active = if spin > 0 && !IdleWork::is_there() && executor.is_idle() {
+            active = if spin > 0 && !idle_wants_a_core() && executor.is_idle() {
                 now() + spin
             } else {
                 0

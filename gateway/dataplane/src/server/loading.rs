@@ -15,7 +15,7 @@ use crate::model::directory::claimed_digest;
 use crate::model::gate::{MaybeGate, Purpose};
 use crate::model::load::{Loaded, load};
 use crate::model::repository::scan;
-use crate::priority::{IdleWork, step_back};
+use crate::priority::{AtWork, step_back};
 use crate::sched::admission::Limits;
 use crate::shadow::Door;
 use crate::wire::response::Template;
@@ -199,7 +199,7 @@ pub fn at_idle<T: Send + 'static>(
     let thread = std::thread::Builder::new().name(name.into());
     let thread = thread.spawn(move || {
         step_back();
-        let _work = IdleWork::new();
+        let _at_work = AtWork::begin();
         work()
     });
     let thread = thread.map_err(|e| format!("no thread: {e}"))?;

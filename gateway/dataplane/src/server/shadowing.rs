@@ -12,7 +12,7 @@ use super::table::Model;
 use crate::config::Config;
 use crate::model::gate::Purpose;
 use crate::model::load::load;
-use crate::priority::{IdleWork, step_back};
+use crate::priority::{AtWork, step_back};
 use crate::shadow::{Decider, Running, Side, Wishes, start};
 use crate::wire::status::{Code, Status};
 
@@ -131,7 +131,7 @@ impl Shadows {
         let thread = std::thread::Builder::new().name("free".into());
         let freed = thread.spawn(move || {
             step_back();
-            let _work = IdleWork::new();
+            let _at_work = AtWork::begin();
             running.stop();
         });
         if let Err(error) = freed {

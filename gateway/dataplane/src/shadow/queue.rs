@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::pair::Pair;
 use crate::clock::Ticks;
 use crate::executor::{BatchOutputs, Inputs};
-use crate::priority::IdleWork;
+use crate::priority::Waiting;
 use crate::trace::mixed;
 
 /// Batches that wait at most, and bytes that they hold of callers' messages.
@@ -38,7 +38,7 @@ pub struct Mirrored {
     /// What the incumbent had from the batch's start to its earliest deadline, in ns.
     pub budget: Ticks,
     /// Until it is computed or dropped.
-    pub work: Option<IdleWork>,
+    pub work: Option<Waiting>,
 }
 
 impl Mirrored {
@@ -131,7 +131,7 @@ impl Queue {
         };
         // A few at a time: a caller waits behind whoever frees.
         let freed: [Option<Mirrored>; 2] = std::array::from_fn(|_| lists.spent.pop());
-        batch.work = Some(IdleWork::new());
+        batch.work = Some(Waiting::new());
         let list = match holds_pair {
             true => &mut lists.pairs,
             false => &mut lists.others,
@@ -273,7 +273,6 @@ mod tests {
         assert_eq!(ends.drain()["ends"][0]["end"], "shed");
         assert_eq!(pop(1), [3], "in order of arrival, less the oldest");
         assert_eq!(pop(15), [4, 5, 6], "as many together as there is room for");
-        assert!(IdleWork::is_there(), "what waits is work for an idle core");
         queue.clear();
         assert_eq!(queue.told()["waiting_bytes"], 0);
     }

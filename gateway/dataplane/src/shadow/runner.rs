@@ -14,14 +14,21 @@ use super::compare::Decider;
 use super::ends::Compared;
 use super::queue::Mirrored;
 use super::{Route, Side};
-use crate::clock::{Ticks, now, thread_time};
+use crate::clock::{MICROS, Ticks, now, thread_time};
 use crate::engine::EngineError;
 use crate::executor::{Backlog, Inputs};
+use crate::priority::{AtWork, doze, step_back};
 use crate::tensor::Bucket;
 
-/// How long to sleep when there is nothing to do, and when the lanes are busy.
-const NOTHING: Duration = Duration::from_micros(500);
+/// How long to sleep when there is nothing to do, when the lanes are busy, and after each piece of
+/// work. A thread that stays runnable beside one that serves is given the core at some tick of the
+/// clock, whatever its priority, and keeps it for a millisecond; one that works in short pieces and
+/// sleeps in between has given it back by then.
+const NOTHING: Duration = Duration::from_millis(1);
 const BUSY: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(250);
+/// How long a piece of work should take.
+const PIECE: Ticks = 80 * MICROS;
 
 /// Where a row is: in which of the batches, which part of it, and which of its rows.
 #[derive(Debug, Clone, Copy)]
@@ -39,19 +46,52 @@ struct Scored {
 
 /// Runs until the route stops.
 pub fn work(route: &Route, mut incumbent: Side, mut candidate: Side, backlog: &Backlog) {
-    crate::priority::step_back();
+    step_back();
     let mut taken: Vec<Mirrored> = Vec::new();
+    let mut pace = Pace::default();
     while !route.is_stopping() {
-        route.queue.pop(candidate.max_batch, &mut taken);
+        let most = pace.rows().min(candidate.max_batch);
+        route.queue.pop(most, &mut taken);
         if taken.is_empty() {
-            std::thread::sleep(NOTHING);
+            doze(NOTHING);
             continue;
         }
         while !backlog.has_room() && !route.is_stopping() {
-            std::thread::sleep(BUSY);
+            doze(BUSY);
         }
+        let at_work = AtWork::begin();
+        let rows = taken.iter().map(|b| b.rows).sum();
+        let begun = thread_time();
         compare(route, &mut incumbent, &mut candidate, &mut taken);
+        pace.took(rows, thread_time() - begun);
         route.queue.done(&mut taken);
+        drop(at_work);
+        doze(PAUSE);
+    }
+}
+
+/// How many rows make a piece of work, from what the last ones took.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Of one row, in ns; 0 before the first.
+    row: Ticks,
+}
+
+impl Pace {
+    fn rows(&self) -> usize {
+        match self.row {
+            // One row tells how many may follow.
+            0 => 1,
+            row => usize::try_from(PIECE / row).unwrap_or(1).max(1),
+        }
+    }
+
+    fn took(&mut self, rows: usize, took: Ticks) {
+        let row = (took / rows.max(1) as Ticks).max(1);
+        self.row = match self.row {
+            0 => row,
+            before => (3 * before + row) / 4,
+        };
     }
 }
 
@@ -268,4 +308,24 @@ fn gather(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_of_work_is_as_many_rows_as_fit_its_time() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.rows(), 1);
+        pace.took(1, 20 * MICROS);
+        assert_eq!(pace.rows(), 4);
+        for _ in 0..40 {
+            // More rows at once cost less each.
+            pace.took(pace.rows(), 12 * MICROS + pace.rows() as Ticks * MICROS);
+        }
+        assert!((30..80).contains(&pace.rows()), "{}", pace.rows());
+        pace.took(1, 40_000 * MICROS);
+        assert_eq!(pace.rows(), 1, "a long row is run alone");
+    }
 }
