@@ -5,6 +5,7 @@
 pub mod bare;
 pub mod clock;
 pub mod config;
+mod courtesy;
 pub mod engine;
 pub mod executor;
 mod histogram;

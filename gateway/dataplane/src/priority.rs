@@ -15,6 +15,29 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// When the thread that waits for work wakes next: it cannot say so itself while it gets no core.
 static WAKES: AtomicU64 = AtomicU64::new(0);
 
+/// Threads that speak to callers, and those of them that sleep.
+static SERVING: AtomicUsize = AtomicUsize::new(0);
+static ASLEEP: AtomicUsize = AtomicUsize::new(0);
+
+/// So many more threads speak to callers; each is awake until it says otherwise.
+pub fn serve_with(threads: usize) {
+    SERVING.fetch_add(threads, Relaxed);
+}
+
+/// A thread that speaks to callers has nothing to do, and wakes when it has.
+pub fn falls_asleep() {
+    ASLEEP.fetch_add(1, Relaxed);
+}
+
+pub fn wakes_up() {
+    ASLEEP.fetch_sub(1, Relaxed);
+}
+
+/// Whether a thread that speaks to callers is at work.
+pub fn somebody_serves() -> bool {
+    ASLEEP.load(Relaxed) < SERVING.load(Relaxed)
+}
+
 /// Puts the calling thread at idle priority. If the system refuses, it stays at the ordinary one.
 pub fn step_back() {
     let parameters = libc::sched_param { sched_priority: 0 };

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use super::Server;
 use super::table::{Family, Model, State, Table};
 use crate::config::Config;
+use crate::courtesy::Courtesy;
 use crate::executor::{NewModel, Settings};
 use crate::model::directory::claimed_digest;
 use crate::model::gate::{MaybeGate, Purpose};
@@ -200,6 +201,7 @@ pub fn at_idle<T: Send + 'static>(
     let thread = thread.spawn(move || {
         step_back();
         let _at_work = AtWork::begin();
+        let _courtesy = Courtesy::begin();
         work()
     });
     let thread = thread.map_err(|e| format!("no thread: {e}"))?;

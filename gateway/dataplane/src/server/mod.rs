@@ -48,6 +48,7 @@ use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
 use crate::model::gate::MaybeGate;
 use crate::model::repository::scan;
+use crate::priority::{falls_asleep, serve_with, wakes_up};
 use crate::trace::Tracer;
 use crate::wire::status::Status;
 use accepting::{Peer, accept_loop};
@@ -341,8 +342,14 @@ fn start_io(server: &Arc<Server>) -> std::io::Result<Vec<IoThread>> {
                 builder
             }
         };
+        serve_with(match server.config.io_model {
+            IoModel::PerThread => 1,
+            IoModel::WorkStealing => server.config.io_threads,
+        });
         let runtime = builder
             .thread_name(format!("io-{index}"))
+            .on_thread_park(falls_asleep)
+            .on_thread_unpark(wakes_up)
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();

@@ -15,18 +15,19 @@ use super::ends::Compared;
 use super::queue::Mirrored;
 use super::{Route, Side};
 use crate::clock::{MICROS, Ticks, now, thread_time};
+use crate::courtesy::Courtesy;
 use crate::engine::EngineError;
 use crate::executor::{Backlog, Inputs};
-use crate::priority::{AtWork, doze, step_back};
+use crate::priority::{AtWork, doze, somebody_serves, step_back};
 use crate::tensor::Bucket;
 
-/// How long to sleep when there is nothing to do, when the lanes are busy, and after each piece of
-/// work. A thread that stays runnable beside one that serves is given the core at some tick of the
-/// clock, whatever its priority, and keeps it for a millisecond; one that works in short pieces and
-/// sleeps in between has given it back by then.
+/// How long to sleep when there is nothing to do, when the lanes are busy, and after a piece of work
+/// while somebody serves. A thread that stays runnable beside one that serves is given the core at
+/// some tick of the clock, whatever its priority, and keeps it for a millisecond; one that works in
+/// short pieces and looks up after each has given it back by then.
 const NOTHING: Duration = Duration::from_millis(1);
 const BUSY: Duration = Duration::from_micros(50);
-const PAUSE: Duration = Duration::from_micros(250);
+const PAUSE: Duration = Duration::from_micros(100);
 /// How long a piece of work should take.
 const PIECE: Ticks = 80 * MICROS;
 
@@ -60,13 +61,17 @@ pub fn work(route: &Route, mut incumbent: Side, mut candidate: Side, backlog: &B
             doze(BUSY);
         }
         let at_work = AtWork::begin();
+        // A long row is one call, in whose middle nobody looks up.
+        let courtesy = (pace.row > PIECE).then(Courtesy::begin);
         let rows = taken.iter().map(|b| b.rows).sum();
         let begun = thread_time();
         compare(route, &mut incumbent, &mut candidate, &mut taken);
         pace.took(rows, thread_time() - begun);
         route.queue.done(&mut taken);
-        drop(at_work);
-        doze(PAUSE);
+        drop((at_work, courtesy));
+        if somebody_serves() {
+            doze(PAUSE);
+        }
     }
 }
 
