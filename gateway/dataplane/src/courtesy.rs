@@ -1,6 +1,6 @@
-//! A thread at idle priority that gives way also in the middle of somebody else's code.
+//! A thread of low priority that gives way also in the middle of somebody else's code.
 //!
-//! On a core of its own with a thread that serves, one at idle priority is given the core at some tick
+//! On one core with a thread that serves, one of low priority is given the core at some tick
 //! of the clock although the other is runnable, and keeps it until the next: 4 ms where the clock ticks
 //! 250 times a second. Loading a model is one long call of a library, which cannot look up. So a timer
 //! interrupts the thread every 200 µs, and its handler sleeps a little if somebody serves. It sleeps

@@ -1,4 +1,4 @@
-//! Threads that get a core only when nobody else wants it, and whether they want one.
+//! Threads that give way to those that serve, and whether they want a core.
 //!
 //! While one does, no thread looks for input actively: that would leave it nothing. While none does,
 //! looking goes on: a core that sleeps takes longer to wake than a small request to answer.
@@ -36,6 +36,14 @@ pub fn wakes_up() {
 /// Whether a thread that speaks to callers is at work.
 pub fn somebody_serves() -> bool {
     ASLEEP.load(Relaxed) < SERVING.load(Relaxed)
+}
+
+/// Puts the calling thread behind those that serve, with a share of their core of about a tenth: what
+/// it does has to end some time, also under load. If the system refuses, it stays as it is.
+pub fn step_aside() {
+    const NICE: libc::c_int = 10;
+    // SAFETY: changes this thread's own scheduling.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, libc::gettid().cast_unsigned(), NICE) };
 }
 
 /// Puts the calling thread at idle priority. If the system refuses, it stays at the ordinary one.

@@ -16,7 +16,7 @@ use crate::model::directory::claimed_digest;
 use crate::model::gate::{MaybeGate, Purpose};
 use crate::model::load::{Loaded, load};
 use crate::model::repository::scan;
-use crate::priority::{AtWork, step_back};
+use crate::priority::{AtWork, step_aside};
 use crate::sched::admission::Limits;
 use crate::shadow::Door;
 use crate::wire::response::Template;
@@ -192,14 +192,15 @@ pub fn executor_settings(config: &Config, name: &str, max_batch: usize) -> Setti
     }
 }
 
-/// Runs something on a thread that gets a core only when nobody else wants it.
-pub fn at_idle<T: Send + 'static>(
+/// Runs something on a thread that gives way to those that serve: by its priority, and by looking up
+/// in between.
+pub fn aside<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let thread = std::thread::Builder::new().name(name.into());
     let thread = thread.spawn(move || {
-        step_back();
+        step_aside();
         let _at_work = AtWork::begin();
         let _courtesy = Courtesy::begin();
         work()

@@ -252,7 +252,7 @@ pub fn start(
 }
 
 /// Tells the allocator to keep what it has. Giving memory back to the system and taking it again
-/// locks the process's map, and a thread at idle priority that loads a model may be taken off its
+/// locks the process's map, and a thread of low priority that loads a model may be taken off its
 /// core while it holds that lock.
 fn keep_memory() {
     const KEPT: libc::c_int = 64 << 20;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Server;
-use super::loading::{at_idle, permitted};
+use super::loading::{aside, permitted};
 use super::log::event;
 use super::table::Model;
 use crate::config::Config;
@@ -58,7 +58,7 @@ impl Shadows {
         let open = |version: u64, permitted: Option<String>| {
             let (path, settings) = (config.models.clone(), config.settings(name));
             let path = path.join(name).join(version.to_string());
-            at_idle("load", move || {
+            aside("load", move || {
                 let loaded = load(&path, 1, &settings, permitted.as_deref())?;
                 let text = loaded.verified.contract.text.clone();
                 let tokenizer =

@@ -29,7 +29,7 @@ const NOTHING: Duration = Duration::from_millis(1);
 const BUSY: Duration = Duration::from_micros(50);
 const PAUSE: Duration = Duration::from_micros(100);
 /// How long a piece of work should take.
-const PIECE: Ticks = 80 * MICROS;
+const PIECE: Ticks = 40 * MICROS;
 
 /// Where a row is: in which of the batches, which part of it, and which of its rows.
 #[derive(Debug, Clone, Copy)]
@@ -324,12 +324,12 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.rows(), 1);
         pace.took(1, 20 * MICROS);
-        assert_eq!(pace.rows(), 4);
+        assert_eq!(pace.rows(), 2);
         for _ in 0..40 {
             // More rows at once cost less each.
             pace.took(pace.rows(), 12 * MICROS + pace.rows() as Ticks * MICROS);
         }
-        assert!((30..80).contains(&pace.rows()), "{}", pace.rows());
+        assert!((20..40).contains(&pace.rows()), "{}", pace.rows());
         pace.took(1, 40_000 * MICROS);
         assert_eq!(pace.rows(), 1, "a long row is run alone");
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{REOPEN_AFTER, Steward};
 use crate::executor::ModelId;
 use crate::model::gate::Purpose;
-use crate::server::loading::{add, at_idle};
+use crate::server::loading::{add, aside};
 use crate::server::log::event;
 use crate::server::table::{Model, State};
 use crate::wire::status::{Code, Status};
@@ -82,7 +82,7 @@ impl Steward {
             ) {
                 self.server.metrics.forget(&name, &version.to_string());
             }
-            if let Err(error) = at_idle("free", move || drop((engines, model))) {
+            if let Err(error) = aside("free", move || drop((engines, model))) {
                 event("free_failed", &[("error", error.into())]);
             }
         }

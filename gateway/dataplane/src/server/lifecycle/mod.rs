@@ -2,7 +2,7 @@
 //! rollback, drained, freed.
 //!
 //! One thread, the steward, changes the routing table; calls only read it. Loading and freeing are
-//! done by threads of their own at idle priority, which hold no lock that a call could want: an
+//! done by threads of their own that give way, which hold no lock that a call could want: an
 //! idle thread that is taken off its core while holding one would stop the calls behind it. So
 //! adding to the executor and publishing are the steward's.
 
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::Server;
 use super::canary::Canaries;
-use super::loading::{add, asked, at_idle, by_name, executor_settings, permitted, read};
+use super::loading::{add, aside, asked, by_name, executor_settings, permitted, read};
 use super::log::event;
 use super::shadowing::Shadows;
 use super::succession::{Fate, Standing, succeed};
@@ -364,7 +364,7 @@ impl Steward {
         let (gate, config) = (&self.server.gate, self.config.clone());
         let digest = permitted(gate, &config, purpose, name, version)?;
         let name = name.to_owned();
-        at_idle("load", move || read(&config, &name, version, digest)).and_then(|r| r)
+        aside("load", move || read(&config, &name, version, digest)).and_then(|r| r)
     }
 
     /// Lets resident versions answer in place of the others, in one step (see `succession`).
