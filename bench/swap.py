@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -22,9 +21,9 @@ from bench.samples import latencies
 from bench.scenario import Scenario
 from bench.servers import Contender
 from bench.setting import Say, conditions_of, load_spec, ok_per_s
+from gateway.control import source
 from gateway.packing import Wishes, pack_graph
 from gateway.wire import open_inference_pb2 as pb
-from gateway.wire import open_inference_pb2_grpc as stubs
 
 NAME = "tabular"
 # Between two swaps of a window.
@@ -58,6 +57,7 @@ class Swaps:
     """Goes from version to version, one after the other."""
 
     server: Contender
+    socket: Path
     core: str = "0"
     current: int = 1
     took_ms: list[float] = field(default_factory=list)
@@ -65,16 +65,10 @@ class Swaps:
     done_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}")
-        self._stub = stubs.GRPCInferenceServiceStub(self._channel)
-
     def to(self, version: int) -> float:
         """Load a version and wait until it is live; ms that it took."""
-        asked = pb.RepositoryModelLoadRequest(model_name=NAME)
-        asked.parameters["version"].int64_param = version
         begun = time.monotonic()
-        self._stub.RepositoryModelLoad(asked, timeout=60)
+        source.command(self.socket, "swap", model=NAME, version=version)
         self.current = version
         return 1e3 * (time.monotonic() - begun)
 
@@ -86,14 +80,14 @@ class Swaps:
     def during(self, spec: LoadSpec, count: int) -> dict[str, Any]:
         """One window of load in which `count` swaps happen, evenly.
 
-        A process of its own asks for them, at nice 10 on the server's core: it must take nothing
-        from the generator, and what it takes of the server counts.
+        A process of its own asks for them over the control socket, at nice 10 on the server's core:
+        it must take nothing from the generator, and what it takes of the server counts.
         """
         gap = (spec.duration_s - 0.4) / count
         begin = spec.warmup_s + 0.2
         core = self.core.split(",")[0].split("-")[0]
         command = ["taskset", "-c", core, "nice", "-n", "10", sys.executable, "-m", "bench.swap"]
-        command += [str(n) for n in (self.server.port, self.server.pid, self.current, count)]
+        command += [str(self.socket), str(self.server.pid), str(self.current), str(count)]
         command += [str(begin), str(gap)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
             if driver.stdout is None or driver.stdout.readline() != "ready\n":
@@ -107,9 +101,9 @@ class Swaps:
         return report
 
 
-def _drive(port: int, pid: int, current: int, count: int, begin: float, gap: float) -> None:
+def _drive(socket: Path, pid: int, current: int, count: int, begin: float, gap: float) -> None:
     """What that process does."""
-    swaps = Swaps(Contender("sluicegate", port, pid, 0.0), current=current)
+    swaps = Swaps(Contender("sluicegate", 0, pid, 0.0), socket, current=current)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     begun = time.monotonic() + begin
@@ -161,27 +155,30 @@ def swap(s: Scenario, say: Say) -> Result:
         requests = root / "requests.bin"
         workload.write_requests(requests, workload.encode_rows(NAME, models.rows(256)))
         flags = ("--io-threads", str(s.io_threads))
-        with servers.sluicegate(repository, s.server_cores, flags=flags) as server:
+        socket = root / "control"
+        config = f'control_socket = "{socket}"\n'
+        with servers.sluicegate(repository, s.server_cores, config, flags) as server:
             # It began with the newest; from the first on, each has its turn.
-            Swaps(server).to(1)
+            swaps = Swaps(server, socket, s.server_cores)
+            swaps.to(1)
             if s.load_fraction == 0:
-                return _memory(s, say, server)
-            return _under_load(s, say, server, root, requests, digests, checked)
+                return _memory(s, say, swaps)
+            return _under_load(s, say, swaps, root, requests, digests, checked)
 
 
 def _under_load(
     s: Scenario,
     say: Say,
-    server: Contender,
+    swaps: Swaps,
     root: Path,
     requests: Path,
     digests: dict[str, str],
     checked: int,
 ) -> Result:
+    server = swaps.server
     say(f"{s.name}: capacity")
     capacity = ok_per_s(run(load_spec(s, requests, in_flight=64), server.port))
     rate = s.load_fraction * capacity
-    swaps = Swaps(server, s.server_cores)
     steady: list[NDArray[np.uint32]] = []
     swapping: list[NDArray[np.uint32]] = []
     runs: list[dict[str, Any]] = []
@@ -232,11 +229,10 @@ def _under_load(
     return Result(s.name, s.title, told, figures, bars, "µs", tuple(runs))
 
 
-def _memory(s: Scenario, say: Say, server: Contender) -> Result:
-    swaps = Swaps(server)
+def _memory(s: Scenario, say: Say, swaps: Swaps) -> Result:
     for turn in range(s.swaps):
         if turn % 50 == 0:
-            say(f"{s.name}: swap {turn + 1} of {s.swaps}, {server.resident_mb():.1f} MB")
+            say(f"{s.name}: swap {turn + 1} of {s.swaps}, {swaps.server.resident_mb():.1f} MB")
         swaps.next()
     figures = (
         Figure("memory a swap, after the 20th", "MB", (_slope(swaps.memory_mb),), s.target, False),
@@ -256,4 +252,5 @@ def _slope(memory_mb: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    _drive(*(int(a) for a in sys.argv[1:5]), *(float(a) for a in sys.argv[5:7]))
+    whole, seconds = map(int, sys.argv[2:5]), map(float, sys.argv[5:7])
+    _drive(Path(sys.argv[1]), *whole, *seconds)
