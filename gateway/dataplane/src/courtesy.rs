@@ -1,19 +1,20 @@
 //! A thread of low priority that gives way also in the middle of somebody else's code.
 //!
-//! On one core with a thread that serves, one of low priority is given the core at some tick
-//! of the clock although the other is runnable, and keeps it until the next: 4 ms where the clock ticks
-//! 250 times a second. Loading a model is one long call of a library, which cannot look up. So a timer
-//! interrupts the thread every 200 µs, and its handler sleeps a little if somebody serves. It sleeps
-//! once and not until nobody does: the thread may hold a lock that somebody waits for.
+//! On one core with a thread that serves, one of low priority is given the core at some tick of the
+//! clock although the other is runnable, and keeps it for a slice of milliseconds, also if the other
+//! wakes meanwhile. Loading a model is one long call of a library, which cannot look up. So a timer
+//! interrupts the thread every 100 µs, and its handler sleeps a little: then whoever waits has the
+//! core. It sleeps whether or not somebody is known to wait, for who has just been woken and has no
+//! core cannot say so; and not longer than a little, for the thread may hold a lock.
 
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::priority::somebody_serves;
+use crate::priority::is_serving;
 
-const EVERY_NS: i64 = 200_000;
+const EVERY_NS: i64 = 100_000;
 const SLEEP_NS: i64 = 100_000;
 
 /// As long as it lives the calling thread is courteous. Where the system refuses a timer it is so
@@ -43,7 +44,7 @@ impl Drop for Courtesy {
 static SLEEPS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn give_way(_: libc::c_int) {
-    if !somebody_serves() {
+    if !is_serving() {
         return;
     }
     SLEEPS.fetch_add(1, Relaxed);
@@ -116,7 +117,7 @@ mod tests {
     use crate::priority::{falls_asleep, serve_with};
 
     #[test]
-    fn a_courteous_thread_sleeps_while_somebody_serves_and_goes_on_all_the_same() {
+    fn a_courteous_thread_sleeps_in_between_and_goes_on_all_the_same() {
         serve_with(1);
         let courtesy = Courtesy::begin();
         assert!(courtesy.0.is_some(), "a timer could be had");

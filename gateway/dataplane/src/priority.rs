@@ -33,6 +33,11 @@ pub fn wakes_up() {
     ASLEEP.fetch_sub(1, Relaxed);
 }
 
+/// Whether there are threads that speak to callers, at work or not.
+pub fn is_serving() -> bool {
+    SERVING.load(Relaxed) > 0
+}
+
 /// Whether a thread that speaks to callers is at work.
 pub fn somebody_serves() -> bool {
     ASLEEP.load(Relaxed) < SERVING.load(Relaxed)
