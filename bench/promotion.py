@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,15 +101,15 @@ class Fleet:
         self.digests[str(version)] = digest
         made, tested = signed_statements(NAME, digest, self.people.signer("tom"))
         bundle = self.desk.folder / f"evidence-{version}"
-        words = ("bundle", "create", bundle, "--model", NAME, "--candidate", digest)
-        self.desk.run("tom", *words)
+        self.desk.run("tom", "bundle", "create", bundle, "--model", NAME, "--candidate", digest)
         files = [self.desk.folder / f"{name}-{version}.json" for name in ("made", "tested")]
         for path, envelope in zip(files, (made, tested), strict=True):
             path.write_bytes(envelope.to_json())
         told = self.desk.run("tom", "bundle", "add", bundle, *files)
-        words = ("candidate", "submit", NAME, str(version), "--provenance", str(files[0]))
-        words += ("--evaluation", str(files[1]), "--bundle", told["digest"])
-        self.desk.run("tom", *words, "--evidence", bundle, cert=self.people["tom"])
+        words: tuple[object, ...] = ("candidate", "submit", NAME, version)
+        words += ("--provenance", files[0], "--evaluation", files[1])
+        words += ("--bundle", told["digest"], "--evidence", bundle)
+        self.desk.run("tom", *words, cert=self.people["tom"])
         return digest
 
     def sign(self, action: str, digest: str, *names: str) -> bytes:
@@ -254,24 +255,23 @@ def _turns(s: Scenario, say: Say, fleet: Fleet) -> tuple[Found, float, float]:
             found.wrong += wrong
         return latencies(samples)
 
+    def compared(digest: str) -> None:
+        found.compared_s.append(fleet.compare(digest))
+
+    def promoted(digest: str, signed: bytes) -> None:
+        found.promoted_ms.append(fleet.promote(digest, signed))
+
+    def rolled_back(signed: bytes) -> None:
+        found.back_ms.append(fleet.roll_back(first, signed))
+
     for turn in range(s.swaps):
         digest = fleet.submit(turn + 2)
-        window("comparing", turn, lambda d=digest: found.compared_s.append(fleet.compare(d)))
+        window("comparing", turn, partial(compared, digest))
         found.steady.append(window("steady", turn))
         signed = fleet.sign("promote", digest, "dora", "greta")
-        found.promoting.append(
-            window(
-                "promoting",
-                turn,
-                lambda d=digest, a=signed: found.promoted_ms.append(fleet.promote(d, a)),
-            )
-        )
+        found.promoting.append(window("promoting", turn, partial(promoted, digest, signed)))
         signed = fleet.sign("rollback", digest, "olga")
-        window(
-            "rolling back",
-            turn,
-            lambda a=signed: found.back_ms.append(fleet.roll_back(first, a)),
-        )
+        window("rolling back", turn, partial(rolled_back, signed))
     return found, rate, capacity
 
 
