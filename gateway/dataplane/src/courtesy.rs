@@ -3,10 +3,12 @@
 //! On one core with a thread that serves, one of low priority is given the core at some tick of the
 //! clock although the other is runnable, and keeps it for a slice of milliseconds, also if the other
 //! wakes meanwhile. Loading a model is one long call of a library, which cannot look up. So a timer
-//! interrupts the thread every 100 µs, and its handler sleeps a little: then whoever waits has the
-//! core. It sleeps whether or not somebody is known to wait, for who has just been woken and has no
+//! interrupts the thread after every 100 µs, and its handler sleeps a little: then whoever waits has
+//! the core. It sleeps whether or not somebody is known to wait, for who has just been woken and has no
 //! core cannot say so; and not longer than a little, for the thread may hold a lock.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
@@ -14,49 +16,77 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::priority::is_serving;
 
-const EVERY_NS: i64 = 100_000;
-const SLEEP_NS: i64 = 100_000;
+const WORK: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000,
+};
+const SLEEP: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000,
+};
 
-/// As long as it lives the calling thread is courteous. Where the system refuses a timer it is so
-/// only by its priority.
+thread_local! {
+    /// This thread's timer; null if it has none. Without a destructor, so that a handler may read it.
+    static TIMER: Cell<libc::timer_t> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// As long as it lives the calling thread is courteous; it is dropped by the same thread. Where the
+/// system refuses a timer it is so only by its priority.
 #[derive(Debug)]
-pub struct Courtesy(Option<libc::timer_t>);
-
-// SAFETY: a timer's number has no thread affinity; the thread that it interrupts is named in it.
-unsafe impl Send for Courtesy {}
+pub struct Courtesy(PhantomData<*const ()>);
 
 impl Courtesy {
     pub fn begin() -> Self {
-        Self(signal().and_then(timer))
+        if let Some(timer) = signal().and_then(timer) {
+            TIMER.set(timer);
+            arm(timer);
+        }
+        Self(PhantomData)
     }
 }
 
 impl Drop for Courtesy {
     fn drop(&mut self) {
-        if let Some(timer) = self.0 {
-            // SAFETY: made by `timer` and deleted once; a signal that is under way finds its handler.
+        let timer = TIMER.replace(ptr::null_mut());
+        if !timer.is_null() {
+            // SAFETY: made by `timer` and deleted once; a signal that is under way finds null.
             unsafe { libc::timer_delete(timer) };
         }
     }
+}
+
+/// Lets a timer interrupt once. Not again and again: what would have come while the handler slept
+/// would come at once after it, and the thread would never get on.
+fn arm(timer: libc::timer_t) {
+    let once = libc::itimerspec {
+        it_interval: libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: WORK,
+    };
+    // SAFETY: the timer is this thread's; the call is allowed in a signal handler. A timer that
+    // cannot be armed leaves the thread as courteous as its priority.
+    unsafe { libc::timer_settime(timer, 0, &once, ptr::null_mut()) };
 }
 
 /// How often a thread has slept so, over the whole process.
 static SLEEPS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn give_way(_: libc::c_int) {
-    if !is_serving() {
+    let timer = TIMER.get();
+    if timer.is_null() {
         return;
     }
-    SLEEPS.fetch_add(1, Relaxed);
-    let pause = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: SLEEP_NS,
-    };
-    // SAFETY: both calls are allowed in a signal handler; the interrupted code's errno is kept.
+    // SAFETY: the calls are allowed in a signal handler; the interrupted code's errno is kept.
     unsafe {
         let errno = libc::__errno_location();
         let kept = *errno;
-        libc::nanosleep(&pause, ptr::null_mut());
+        if is_serving() {
+            SLEEPS.fetch_add(1, Relaxed);
+            libc::nanosleep(&SLEEP, ptr::null_mut());
+        }
+        arm(timer);
         *errno = kept;
     }
 }
@@ -81,7 +111,7 @@ fn signal() -> Option<libc::c_int> {
     })
 }
 
-/// A timer that interrupts the calling thread again and again.
+/// A timer that interrupts the calling thread, not armed yet.
 fn timer(signal: libc::c_int) -> Option<libc::timer_t> {
     let mut timer = MaybeUninit::<libc::timer_t>::uninit();
     // SAFETY: a zeroed sigevent is valid; the timer's place is written if the call succeeds.
@@ -90,44 +120,32 @@ fn timer(signal: libc::c_int) -> Option<libc::timer_t> {
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = signal;
         event.sigev_notify_thread_id = libc::gettid();
-        if libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let timer = timer.assume_init();
-        let every = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: EVERY_NS,
-        };
-        let times = libc::itimerspec {
-            it_interval: every,
-            it_value: every,
-        };
-        if libc::timer_settime(timer, 0, &times, ptr::null_mut()) != 0 {
-            libc::timer_delete(timer);
-            return None;
-        }
-        Some(timer)
+        let done = libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr());
+        (done == 0).then(|| timer.assume_init())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{SECONDS, now};
+    use crate::clock::{MILLIS, SECONDS, now, thread_time};
     use crate::priority::{falls_asleep, serve_with};
 
     #[test]
     fn a_courteous_thread_sleeps_in_between_and_goes_on_all_the_same() {
         serve_with(1);
         let courtesy = Courtesy::begin();
-        assert!(courtesy.0.is_some(), "a timer could be had");
-        let (before, begun) = (SLEEPS.load(Relaxed), now());
-        while SLEEPS.load(Relaxed) < before + 3 && now() - begun < 10 * SECONDS {
+        assert!(!TIMER.get().is_null(), "a timer could be had");
+        let (before, begun, used) = (SLEEPS.load(Relaxed), now(), thread_time());
+        // So much work of its own: a thread that only slept would never have done it.
+        while thread_time() - used < 20 * MILLIS && now() - begun < 20 * SECONDS {
             std::hint::spin_loop();
         }
-        assert!(SLEEPS.load(Relaxed) >= before + 3);
+        assert!(thread_time() - used >= 20 * MILLIS, "it gets on");
+        assert!(SLEEPS.load(Relaxed) > before, "and sleeps");
+        drop(courtesy);
+        assert!(TIMER.get().is_null());
         // Nobody of this test's serves any more.
         falls_asleep();
-        drop(courtesy);
     }
 }
