@@ -20,6 +20,7 @@ KINDS = (
     "storm",
     "telemetry",
     "encoder_share",
+    "train",
 )
 
 

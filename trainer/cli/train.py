@@ -1,4 +1,4 @@
-"""`sluicegate train`: describe a specialist, lock its thresholds, run the loop, see why it ended."""
+"""`sluicegate train`: describe a specialist, lock thresholds, run the loop, see why it ended."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ under the uniform and its detector
     M_t = (M_{t-1} + 1) * b(p_t)
 
 form an e-detector of Shiryaev and Roberts' kind (Shin, Ramdas, Rinaldo 2024, "E-detectors",
-sections 2.2 and 2.4): at any stopping time its mean is at most that of the time, and so is the mean of
-many of them, over columns and bets. Stopping when the mean reaches `every` therefore comes, while
-nothing changes, after at least `every` requests on average: that is the stated rate.
+sections 2.2 and 2.4): at any stopping time its mean is at most that of the time, and so is the mean
+of many of them, over columns and bets. Stopping when the mean reaches `every` therefore comes,
+while nothing changes, after at least `every` requests on average: that is the stated rate.
 
 Values are kept as counts in bins of the reference's quantiles, so memory does not grow; a rank
 within a bin is drawn, which keeps it uniform.

@@ -55,7 +55,8 @@ def best_factor(train: Examples) -> float:
 
 def baselines(train: Examples, suite: Examples, spec: Spec) -> Mapping[str, Floats]:
     """Scores of a suite by models that anybody would try first."""
-    with threadpool_limits(1, user_api="blas"):
+    # These problems are small: threads would mostly wait for each other.
+    with threadpool_limits(1):
         if spec.task == "shading":
             return {
                 "no shading": suite.value,

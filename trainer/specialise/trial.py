@@ -121,6 +121,8 @@ def _start(folder: Path, trial: Trial) -> tuple[int | None, str]:
         # Hashes of text must not differ between two runs of the same fit.
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": threads,
+        # Threads that wait sleep: whoever else is on the machine has work for the core.
+        "OMP_WAIT_POLICY": "passive",
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
