@@ -138,7 +138,7 @@ def shading(s: Scenario, spec: Spec, say: Say) -> Result:
     test = loaded.examples.take(np.flatnonzero(loaded.given == 2))
     made = fitted(spec, "prices", train, 3, say)
     of = scored(made.model.scores(test), test, -1.0, spec)
-    others = baselines(train, test, spec) | {"oracle": test.y}
+    others = {**baselines(train, test, spec), "oracle": test.y}
     figures = [
         _figure("surplus a request, test days", _bound("surplus", of), s.targets[0]),
         _figure("win rate", _bound("win_rate", of)),

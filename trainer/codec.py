@@ -54,7 +54,7 @@ def from_json(kind: type[T], text: str) -> T:
 def from_plain(kind: Any, value: Any) -> Any:  # noqa: PLR0911 - one return a kind of value
     """The value of a type from what `json` reads. Raises as `from_json`."""
     origin, inner = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise TypeError(f"{kind} is an object")
         hints = _hints(kind)

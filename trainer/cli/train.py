@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,17 @@ Seals = Annotated[
     typer.Option(help="Where keys of held-out sets lie; not beside the data.", metavar="DIR"),
 ]
 SEALS = Path.home() / ".sluicegate" / "seals"
+
+
+PACKAGES = ("onnx", "scipy", "sklearn", "sqlite_utils", "tokenizers")
+
+
+@app.callback()
+def needs() -> None:
+    """Refuse where the trainer extra was not installed."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        fail(f"{', '.join(missing)} missing: pip install 'sluicegate[trainer]'", USAGE, False)
 
 
 @app.command()

@@ -49,7 +49,8 @@ def split(loaded: Loaded, spec: Spec) -> Parts:
             'them out of the data, or say data.duplicates = "drop".'
         )
     rows = [np.flatnonzero(kept & (side == part)) for part in (TRAIN, CORE, HELD_OUT)]
-    parts = Parts(*(examples.take(one) for one in rows), dropped=crossing)
+    train, core, held_out = (examples.take(one) for one in rows)
+    parts = Parts(train, core, held_out, crossing)
     _check(parts, spec)
     return parts
 

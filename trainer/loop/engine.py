@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from trainer import codec
@@ -104,7 +105,7 @@ class Loop:
                 ready.train, clusters.weights, plan, spec.specialise.folds, spec.seed, self.base
             )
             made = self._step(
-                number, "specialise", SpecialiseOut, asked, lambda a=asked: self._specialise(a)
+                number, "specialise", SpecialiseOut, asked, partial(self._specialise, asked)
             )
             spent = replace(
                 spent,
@@ -130,7 +131,7 @@ class Loop:
                 "assess",
                 AssessOut,
                 judged,
-                lambda j=judged: phases.assess(self.desk, j, ready.train, _Looks(self)),
+                partial(phases.assess, self.desk, judged, ready.train, _Looks(self)),
             )
             best, spent = out.best, out.spent
             if out.next == "continue":

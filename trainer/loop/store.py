@@ -77,7 +77,7 @@ class Store:
 
     def put_model(self, model: Model) -> str:
         """Keep a model."""
-        held = {
+        held: dict[str, npt.NDArray[Any]] = {
             "graph": np.frombuffer(model.graph, np.uint8),
             "tokenizer": np.frombuffer(model.tokenizer, np.uint8),
             "limits": np.array([model.max_tokens, model.max_bytes], np.int64),

@@ -16,6 +16,7 @@ from gateway.packing import Decision, Packed, PackError, Text, Wishes, pack_grap
 from governance import canonical
 from governance.bundle import folder as bundles
 from governance.bundle.groups import Group
+from governance.dsse import Envelope
 from governance.errors import GovernanceError
 from governance.signer import Signer
 from trainer.errors import InputError, TrainError
@@ -117,7 +118,7 @@ def _bundle(
     root: Path,
     packed: Packed,
     groups: Mapping[str, Group],
-    envelopes: list[bundles.Envelope],
+    envelopes: list[Envelope],
     files: Mapping[str, bytes],
 ) -> str:
     # A bundle that was begun and not finished is begun anew: nothing has named it yet.

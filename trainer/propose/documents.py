@@ -160,7 +160,9 @@ def evaluation(parts: Parts) -> Evaluated:
         run=parts.given.run,
         metrics=tuple(told),
         segments=tuple(
-            SegmentMetric(s.name[:500], s.metric, *map(decimal, (s.value, s.low, s.high)), s.n)
+            SegmentMetric(
+                s.name[:500], s.metric, decimal(s.value), decimal(s.low), decimal(s.high), s.n
+            )
             for s in report.slices[:MOST_SEGMENTS]
         ),
         calibration=calibration,

@@ -98,7 +98,7 @@ def explain(model: Model, train: Examples, spec: Spec) -> Explained:
         raise SpecError("propose.reasons needs rows of numbers: texts have no features to name.")
     random = np.random.default_rng(spec.seed)
     some = train.take(np.sort(random.permutation(len(train))[:CASES]))
-    common = np.median(train.x, axis=0)
+    common = np.median(train.x, axis=0).astype(np.float64)
     codes, raised = moved_by(model, some, common)
     spread = train.x.std(axis=0)
     near = some.x + (random.uniform(-NUDGE, NUDGE, some.x.shape) * spread).astype(np.float32)

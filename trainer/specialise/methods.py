@@ -63,7 +63,7 @@ class Method:
 
 def methods() -> Mapping[str, Method]:
     """Every method by its name."""
-    from trainer.specialise import lora, ngrams, shading, tabular  # noqa: PLC0415
+    from trainer.specialise import fused, lora, ngrams, shading, tabular  # noqa: PLC0415
 
     return {
         "boosting": tabular.BOOSTING,
@@ -73,6 +73,7 @@ def methods() -> Mapping[str, Method]:
         "words": ngrams.WORDS,
         "prices": shading.PRICES,
         "text_lora": lora.TEXT_LORA,
+        "text_fused": fused.TEXT_FUSED,
     }
 
 

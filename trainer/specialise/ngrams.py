@@ -141,7 +141,9 @@ def weighed(counts: sparse.csr_matrix, idf: Floats) -> sparse.csr_matrix:
     )
 
 
-def to_onnx(weights: Floats, bias: float, idf: Floats, runs: Runs, name: str) -> bytes:
+def to_onnx(
+    weights: Floats, bias: float, idf: Floats, runs: Runs, name: str, opset: int = OPSET
+) -> bytes:
     """The graph; the same arguments give the same bytes."""
     graph = Graph()
     total, squares = _sums(graph, weights * idf, idf, runs)
@@ -151,7 +153,7 @@ def to_onnx(weights: Floats, bias: float, idf: Floats, runs: Runs, name: str) ->
     logit = graph.add("Add", [scaled, graph.constant("bias", [bias])], "logit")
     graph.add("Sigmoid", [logit], OUTPUT)
     inputs = [int64(IDS, "batch", "tokens"), int64(MASK, "batch", "tokens")]
-    return graph.model(name, inputs, float32(OUTPUT, "batch", 1), opset=OPSET)
+    return graph.model(name, inputs, float32(OUTPUT, "batch", 1), opset=opset)
 
 
 def _sums(graph: Graph, weights: Floats, idf: Floats, runs: Runs) -> tuple[str, str]:

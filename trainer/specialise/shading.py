@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import helper
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import KFold
@@ -101,7 +102,10 @@ def to_onnx(forest: Any, grid: Floats, value_at: int, features: int) -> bytes:
         helper.make_node("ArgMax", ["expected"], ["best"], axis=1, keepdims=1),
         helper.make_node("Gather", ["grid", "best"], [OUTPUT], axis=0),
     ]
-    held = {"grid": grid.astype(np.float32), "value_at": np.array([value_at], np.int64)}
+    held: dict[str, npt.NDArray[Any]] = {
+        "grid": grid.astype(np.float32),
+        "value_at": np.array([value_at], np.int64),
+    }
     return trees.graph(nodes, held, features, "shading")
 
 

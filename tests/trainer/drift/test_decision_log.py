@@ -19,7 +19,7 @@ def write(path: Path, columns: dict[str, list[object]]) -> None:
         out.write_table(table)
 
 
-def decisions(ids: list[str], at: int, **more: list[object]) -> dict[str, list[object]]:
+def decisions(ids: list[str], at: int) -> dict[str, list[object]]:
     n = len(ids)
     return {
         "request_id": list(ids),
@@ -29,7 +29,6 @@ def decisions(ids: list[str], at: int, **more: list[object]) -> dict[str, list[o
         "latency_us": [80.0] * n,
         "input:features": [[float(i), 1.0] for i in range(n)],
         "output:score": [[i / 10] for i in range(n)],
-        **more,
     }
 
 
@@ -51,7 +50,8 @@ def test_outcomes_that_come_later_are_joined_and_the_last_word_counts(tmp_path: 
 
 
 def test_another_models_requests_are_left_out_and_texts_are_read(tmp_path: Path) -> None:
-    rows = decisions(["a", "b"], 1, **{"model": ["fraud", "other"]})
+    rows = decisions(["a", "b"], 1)
+    rows["model"] = ["fraud", "other"]
     rows["input:text"] = ["hello", "world"]
     del rows["input:features"]
     write(tmp_path / "decisions-1.arrow", rows)
