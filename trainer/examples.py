@@ -73,7 +73,7 @@ class Examples:
             slices={k: tuple(v[row] for row in index) for k, v in self.slices.items()},
         )
 
-    def keys(self) -> list[bytes]:
+    def input_keys(self) -> list[bytes]:
         """For each case what it is to a model: equal keys are equal inputs."""
         if self.texts:
             return [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in self.texts]

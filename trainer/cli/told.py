@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.output import emit
+from gateway.cli.output import REFUSED, emit, say
 from trainer.codec import to_plain
+from trainer.drift.watch import WANTED, watch_folder
 from trainer.errors import InputError
 from trainer.loop.ledger import Ledger, Step, output_of
 from trainer.loop.prepare import Folder
@@ -111,6 +113,32 @@ def show_why(spec: Spec, folder: Folder, as_json: bool) -> None:
     for cluster in found.clusters if found else ():
         typer.echo(f"  fails alike: {cluster.name}, {cluster.failing:,} of {cluster.cases:,}")
     typer.echo(f"\nnext: {following}")
+
+
+def show_watched(
+    spec: Spec, folder: Folder, log: Path, reference: int, every: float, as_json: bool
+) -> None:
+    """What the decision log tells of drift; ends with exit code 1 after an alarm.
+
+    Raises:
+        InputError: the log cannot be used.
+    """
+    found = watch_folder(log, spec.name, reference=reference, every=every, out=folder.root)
+    if as_json:
+        emit(to_plain(found))
+    else:
+        table = Table("column", "PSI", "KS", "p", title="to look at, not to act on")
+        for one in found.columns[:10]:
+            table.add_row(one.column, f"{one.psi:.3f}", f"{one.ks:.3f}", f"{one.p:.2g}")
+        Console().print(table)
+    if found.alarm is None:
+        say(f"quiet: evidence {found.evidence:,.1f} of {every:,.0f} after {found.watched:,}")
+        return
+    say(
+        f"alarm: {found.alarm.column} changed about {found.alarm.since:,} requests before the "
+        f"{found.alarm.at:,}th; {found.labelled:,} labelled since; {folder.root / WANTED}"
+    )
+    raise typer.Exit(REFUSED)
 
 
 def _last(steps: list[Step], phase: str, kind: type[T]) -> T | None:

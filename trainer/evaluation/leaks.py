@@ -26,8 +26,8 @@ class Leaks:
 
 def scan(train: Examples, suite: Examples, *, words: int, share: float) -> Leaks:
     """Look for every case of a suite in the training data."""
-    known = set(train.keys())
-    exact = tuple(i for i, key in zip(suite.ids, suite.keys(), strict=True) if key in known)
+    known = set(train.input_keys())
+    exact = tuple(i for i, key in zip(suite.ids, suite.input_keys(), strict=True) if key in known)
     if not suite.texts:
         return Leaks(len(suite), exact, ())
     where: dict[int, list[int]] = defaultdict(list)

@@ -35,7 +35,7 @@ def split(loaded: Loaded, spec: Spec) -> Parts:
     """
     examples = loaded.examples
     side = sides(loaded, spec)
-    keys = examples.keys()
+    keys = examples.input_keys()
     kept = np.ones(len(examples), np.bool_)
     seen: dict[bytes, int] = {}
     # What is held out wins over core, and core over training.

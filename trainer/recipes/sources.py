@@ -36,10 +36,11 @@ Source = Callable[[Spec], Loaded]
 
 def sources() -> Mapping[str, Source]:
     """Every source by its name."""
-    from trainer.recipes import (  # noqa: PLC0415  # noqa: PLC0415
+    from trainer.recipes import (  # noqa: PLC0415
         card_fraud,
         content_farms,
         credit_default,
+        decisions,
         domains,
         shading,
         tables,
@@ -48,6 +49,7 @@ def sources() -> Mapping[str, Source]:
 
     return {
         "csv": tables.load,
+        "decisions": decisions.load,
         "credit_default": credit_default.load,
         "card_fraud": card_fraud.load,
         "ipinyou": shading.load,

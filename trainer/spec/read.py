@@ -42,6 +42,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "decide.miss": (0, 1e9),
     "decide.false_alarm": (0, 1e9),
     "seed": (0, 2**31 - 1),
+    "data.latest": (0, 2**31 - 1),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "task": TASKS,

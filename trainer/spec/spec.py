@@ -40,6 +40,7 @@ class Data:
     core_share: float = 0.15
     held_out_share: float = 0.2
     duplicates: str = "refuse"
+    latest: int = 0
     # What an evidence bundle has to say of data.
     begins: str = "1970-01-01"
     ends: str = "1970-01-01"

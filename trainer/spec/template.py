@@ -24,6 +24,7 @@ split = "random"                 # "time": the latest are held out; "group": gro
 # split_by = "day"               # the column of time or group
 core_share = 0.15                # judged in every round
 held_out_share = 0.2             # sealed; each look is counted
+# latest = 5000                  # source "decisions": only so many of the newest labelled requests
 duplicates = "refuse"            # equal rows on both sides of the split: "refuse" or "drop"
 begins = "2026-01-01"            # the data's first and last day, for the evidence
 ends = "2026-06-30"

@@ -144,7 +144,7 @@ def _within(model: Any, prefix: str, inputs: dict[str, str]) -> tuple[list[Any],
             continue
         copied = onnx.NodeProto()
         copied.CopyFrom(node)
-        copied.name = prefix + node.name
+        copied.name = prefix + node.output[0]
         del copied.input[:], copied.output[:]
         copied.input.extend(named(value) for value in node.input)
         copied.output.extend(prefix + value for value in node.output)
