@@ -159,7 +159,8 @@ def names(s: Scenario, spec: Spec, say: Say) -> Result:
     made = fitted(spec, "ngrams", rest, 2, say)
     say(f"{s.name}: baseline and intervals")
     of = scored(made.model.scores(parts.held_out), parts.held_out, 0.5, spec)
-    figures = [_figure("AUC, held-out names", _bound("auc", of), s.targets[0])]
+    target = s.targets[0] if s.targets else None
+    figures = [_figure("AUC, held-out names", _bound("auc", of), target)]
     for name, scores in baselines(rest, parts.held_out, spec).items():
         beside = scored(scores, parts.held_out, 0.5, spec)
         figures.append(_figure(f"AUC, {name}", _bound("auc", beside)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,10 @@ from governance.cli.passphrase import PassphraseFile, passphrase
 from governance.errors import GovernanceError
 from governance.signer import FileSigner
 from trainer.errors import LockError, SpecError, TrainError
+
+if TYPE_CHECKING:
+    from trainer.loop.prepare import Folder
+    from trainer.spec.spec import Spec
 
 app = typer.Typer(
     help=(
@@ -223,13 +228,42 @@ def explain(file: File, runs: Runs = None, seals: Seals = SEALS, as_json: AsJson
     _show(show_why, file, runs, seals, as_json)
 
 
-def _show(what: object, file: Path, runs: Path | None, seals: Path, as_json: bool) -> None:
+@app.command()
+def watch(
+    file: File,
+    log: Annotated[Path, typer.Option(help="The gateway's decision log.", metavar="DIR")],
+    reference: Annotated[
+        int, typer.Option(min=200, help="The model's first so many requests are quiet.")
+    ] = 2000,
+    every: Annotated[
+        float, typer.Option(min=10, help="Requests between two false alarms, at least.")
+    ] = 100_000,
+    runs: Runs = None,
+    seals: Seals = SEALS,
+    as_json: AsJson = False,
+) -> None:
+    """Look for drift in a decision log; exit code 1 and a wanted run if there is an alarm."""
+    from trainer.cli.told import show_watched  # noqa: PLC0415
+
+    def show(spec: Spec, folder: Folder, told: bool) -> None:
+        show_watched(spec, folder, log, reference, every, told)
+
+    _show(show, file, runs, seals, as_json)
+
+
+def _show(
+    what: Callable[[Spec, Folder, bool], None],
+    file: Path,
+    runs: Path | None,
+    seals: Path,
+    as_json: bool,
+) -> None:
     from trainer.cli.progress import folder_of  # noqa: PLC0415
     from trainer.spec.read import read_spec  # noqa: PLC0415
 
     try:
         spec = read_spec(file)
-        what(spec, folder_of(spec, runs, seals), as_json)  # type: ignore[operator]
+        what(spec, folder_of(spec, runs, seals), as_json)
     except SpecError as error:
         fail(str(error), USAGE, as_json)
     except TrainError as error:

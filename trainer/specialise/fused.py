@@ -163,9 +163,9 @@ TEXT_FUSED = Method(
     first={
         **lora.TEXT_LORA.first,
         "epochs": 1,
-        "encoder_cases": 2000,
+        "encoder_cases": 1500,
         "encoder_tokens": 64,
-        "joining": 1500,
+        "joining": 1000,
         "max_tokens": 512,
         "strength": 30.0,
         "buckets_log2": 20,
