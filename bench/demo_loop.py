@@ -262,6 +262,7 @@ def main(
         "reached": told.recovered and not told.false_alarm,
         "seconds_in_all": round(time.monotonic() - begun, 1),
         "requests_a_second": RATE,
+        "ray": ray,
         "alarm_every": EVERY,
     }
     (out / "demo_loop.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -12,7 +12,7 @@ LoRA: Hu et al. 2021.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,8 +129,17 @@ def batch_of(ids: list[Ids], rows: npt.NDArray[np.int64], device: str) -> dict[s
     return {name: torch.from_numpy(v).to(device) for name, v in named.items()}
 
 
-def learn(task: Task, ids: list[Ids], steps: Plan, name: str) -> Any:
+def learn(
+    task: Task, ids: list[Ids], steps: Plan, name: str, done: Callable[[int], None] | None = None
+) -> Any:
     """Fit, from the last checkpoint if there is one; the module.
+
+    Args:
+        task: what is asked for.
+        ids: every case's tokens.
+        steps: the batches.
+        name: of the checkpoint.
+        done: is told the number of each step when it is over.
 
     Raises:
         TrainError: the loss is not finite any more.
@@ -178,6 +187,8 @@ def learn(task: Task, ids: list[Ids], steps: Plan, name: str) -> Any:
         optimiser.zero_grad(set_to_none=True)
         if kept is not None and (number + 1) % int(p["checkpoint_steps"]) == 0:
             _keep(kept, model, optimiser, schedule, number + 1)
+        if done is not None:
+            done(number)
     return model.eval()
 
 
