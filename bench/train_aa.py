@@ -25,7 +25,7 @@ from trainer.quality import Costs
 RESULTS = Path(__file__).with_name("results")
 LIMIT = 0.8
 CORE, HELD_OUT, POSITIVE = 600, 800, 0.4
-RESAMPLES, LEVEL = 400, 0.95
+RESAMPLES, LEVEL = 200, 0.95
 # The one-sided error of each bound.
 ALPHA = (1 - LEVEL) / 2
 
