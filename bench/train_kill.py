@@ -41,6 +41,9 @@ methods = ["boosting", "network"]
 trials = 2
 folds = 2
 nice = 0
+[specialise.parameters]
+iterations = 20
+passes = 5
 [propose]
 owner = "owner"
 """
@@ -66,7 +69,7 @@ def made(folder: Path) -> None:
     """A specialist with a small table that is drawn from a seed."""
     chance = random.Random(5)  # noqa: S311
     lines = ["a,b,c,label"]
-    for _ in range(1500):
+    for _ in range(700):
         a, b, c = (chance.gauss(0, 1) for _ in range(3))
         lines.append(f"{a:.5f},{b:.5f},{c:.5f},{int(a + b * c + chance.gauss(0, 0.7) > 0.3)}")
     folder.mkdir(parents=True)
