@@ -7,7 +7,7 @@ CARGO  := cargo
 # Where cargo puts what it builds; a shared cache may be named from outside.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test clients lint bench build install-check stubs lock clean
+.PHONY: help demo test test-trainer demo-loop clients lint bench build install-check stubs lock clean
 .DEFAULT_GOAL := help
 # A pipe fails if any part of it does.
 SHELL := bash
@@ -16,6 +16,8 @@ SHELL := bash
 help:
 	@echo "make demo           fit three specialists on real data, serve and compare them; replace one under governance"
 	@echo "make test           every test, Rust and Python"
+	@echo "make test-trainer   tests that need torch and Ray (fetches 0.7 GB the first time)"
+	@echo "make demo-loop      traffic shifts, an alarm, a new model is trained, signed for and swapped in"
 	@echo "make clients        build docs/clients in five languages and ask a server with each"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
 	@echo "make bench          every figure of the README (about 40 minutes; S=packed for one)"
@@ -31,6 +33,14 @@ $(VENV)/.deps: requirements/dev.txt
 		awk '/Downloading|Installing/ { print; fflush() }'
 	@touch $@
 
+# torch, transformers, peft and Ray; without CUDA's libraries, see trainer/cpu_torch.py.
+$(VENV)/.trainer: requirements/trainer.txt $(VENV)/.deps
+	@echo "== setting up the trainer (0.7 GB, once)"
+	@$(RUN) pip install --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements/trainer.txt | awk '/Downloading|Installing/ { print; fflush() }'
+	@$(RUN) trainer.cpu_torch
+	@touch $@
+
 # The extension module and the load generator; cargo knows what is fresh.
 build: $(VENV)/.deps
 	@echo "== building (some minutes the first time, seconds after)"
@@ -44,6 +54,12 @@ demo: build
 test: build
 	$(CARGO) test --locked --workspace --quiet
 	$(RUN) pytest -q
+
+test-trainer: build $(VENV)/.trainer
+	$(RUN) pytest -q -m trainer tests/trainer
+
+demo-loop: build $(VENV)/.trainer
+	@$(RUN) bench.demo_loop
 
 # Part of `make test` too; a language that is not installed is left out, and said so.
 clients: build
@@ -74,6 +90,8 @@ PEERS := $(basename $(notdir $(wildcard requirements/peers/*.in)))
 
 lock: $(VENV)/.deps
 	$(COMPILE) pyproject.toml --extra dev --extra bench --extra telemetry -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra trainer --constraints requirements/dev.txt \
+		--overrides requirements/no-cuda.txt -o requirements/trainer.txt
 	$(COMPILE) docs/clients/python/requirements.in -o docs/clients/python/requirements.txt
 	for peer in $(PEERS); do \
 		$(COMPILE) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit 1; \

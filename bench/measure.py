@@ -24,6 +24,7 @@ from bench.shadow import shadow
 from bench.storm import storm
 from bench.swap import swap
 from bench.tracing import telemetry
+from bench.training import training
 
 
 def compare(s: Scenario, say: Say) -> Result:
@@ -253,4 +254,5 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "runtimes": runtimes,
     "peers": peers,
     "precision": precision,
+    "train": training,
 }

@@ -21,6 +21,7 @@ KINDS = (
     "storm",
     "telemetry",
     "encoder_share",
+    "train",
 )
 
 

@@ -41,11 +41,11 @@ window_pairs = 100
 class People:
     """Keys in `desk.folder`, certificates in its folder `admin`, the signed policy once made.
 
-    `shadow` is what that policy asks of a comparison, in TOML.
+    `limits`: of comparisons, as lines of the policy's file.
     """
 
     desk: Desk
-    shadow: str = SHADOW
+    limits: str = SHADOW
     authority: Authority = field(init=False)
     certificates: dict[str, Credentials] = field(default_factory=dict)
     pin: str = ""
@@ -90,8 +90,8 @@ class People:
         words = ("policy", "init", "--audience", AUDIENCE, "--out", text)
         desk.typed("rita", "sluicegate", *words, *entries[:2], "…")
         desk.run("rita", *words, *entries, show=False)
-        text.write_text(edited(text.read_text(), self.shadow))
-        desk.console.print(f"[yellow]{self.shadow.strip()}[/]", highlight=False)
+        text.write_text(edited(text.read_text(), self.limits))
+        desk.console.print(f"[yellow]{self.limits.strip()}[/]", highlight=False)
         desk.run("rita", "policy", "sign", text, "--key", self.key("rita"), "--out", signed)
         told = desk.run("rolf", "policy", "sign", signed, "--key", self.key("rolf"))
         self.pin = told["digest"]
@@ -99,7 +99,7 @@ class People:
         desk.tell(f"the gateway follows policy 1, signed by {' and '.join(told['roots_signed'])}")
 
 
-def edited(starting_point: str, shadow: str = SHADOW) -> str:
+def edited(starting_point: str, limits: str = SHADOW) -> str:
     """The policy as `policy init` writes it, with two roots, the demo's limits and its clients.
 
     Raises:
@@ -111,7 +111,7 @@ def edited(starting_point: str, shadow: str = SHADOW) -> str:
         ("root_persons = 1\n", "root_persons = 2\n"),
         # The demo has no serving measurements and no reason codes to show.
         ('evidence = ["shadow", "promote", "validate"]\n', "evidence = []\n"),
-        ("[risk_classes.standard.shadow]\n", f"[risk_classes.standard.shadow]\n{shadow}"),
+        ("[risk_classes.standard.shadow]\n", f"[risk_classes.standard.shadow]\n{limits}"),
     ):
         if text.count(line) != 1:
             raise StoryError(f"`policy init` writes no line {line.strip()!r}")

@@ -18,6 +18,7 @@ from governance.cli import (
     shadow,
     statements,
 )
+from trainer.cli import train
 
 EPILOG = "Exit codes: 0 done, 1 refused by a check, 2 usage, 3 unreachable. Every command: --json."
 
@@ -47,6 +48,7 @@ app.add_typer(home.app, name="governance", epilog=EPILOG)
 app.add_typer(candidate.app, name="candidate", epilog=EPILOG)
 app.add_typer(shadow.app, name="shadow", epilog=EPILOG)
 app.add_typer(bundle.app, name="bundle", epilog=EPILOG)
+app.add_typer(train.app, name="train", epilog=EPILOG)
 app.command(epilog=EPILOG)(audit.audit)
 for command in (live.promote, live.rollback, exchange.decide, exchange.submit, exchange.fetch):
     app.command(epilog=EPILOG)(command)

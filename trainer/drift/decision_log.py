@@ -1,0 +1,137 @@
+"""Reads the gateway's decision log: Arrow IPC files in a folder, outcomes joined by request.
+
+`decisions-*.arrow`, one row a logged request: `request_id` (text), `time_ns` (int64, since 1970),
+`model` and `digest` (text), `latency_us` (double), `input:NAME` and `output:NAME` (lists of
+numbers, or text for a BYTES input; an input is absent or null where the policy keeps none).
+`feedback-*.arrow`: `request_id`, `time_ns`, `label` (double). The last word on a request counts. A
+file that is still being written has no footer and is left for later. docs/train.md has the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.errors import InputError
+from trainer.examples import Examples, Floats, Matrix
+
+REQUIRED = ("request_id", "time_ns", "model", "digest", "latency_us")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Logged requests of one model, in the order of their time.
+
+    Attributes:
+        ids: n request ids.
+        time_ns: int64 [n].
+        digests: n digests of the model that answered.
+        x: float32 [n, f], the input; f is 0 for texts.
+        texts: n texts, or none.
+        scores: float64 [n], the output's first value.
+        labels: float64 [n], NaN where no outcome has come.
+        latency_us: float64 [n].
+        unread: files that are not whole yet.
+    """
+
+    ids: tuple[str, ...]
+    time_ns: np.ndarray[tuple[int], np.dtype[np.int64]]
+    digests: tuple[str, ...]
+    x: Matrix
+    texts: tuple[str, ...]
+    scores: Floats
+    labels: Floats
+    latency_us: Floats
+    unread: int
+
+    def labelled(self, names: Sequence[str]) -> Examples:
+        """The requests whose outcome is known, as cases to learn from.
+
+        Raises:
+            InputError: the names are not as many as the features.
+        """
+        known = np.flatnonzero(np.isfinite(self.labels))
+        if not self.texts and len(names) != self.x.shape[1]:
+            raise InputError(
+                f"The log has {self.x.shape[1]} features a request, not {len(names)} as named."
+            )
+        return Examples(
+            ids=tuple(self.ids[row] for row in known),
+            x=np.ascontiguousarray(self.x[known]),
+            texts=tuple(self.texts[row] for row in known) if self.texts else (),
+            y=self.labels[known],
+            value=np.ones(len(known)),
+            names=tuple(names) if not self.texts else (),
+        )
+
+
+def read(
+    folder: Path,
+    model: str,
+    *,
+    source: str = "features",
+    output: str = "score",
+) -> Decisions:
+    """Every whole file of a folder.
+
+    Raises:
+        InputError: there is no file, or one has other columns than documented.
+    """
+    files = sorted(folder.glob("decisions-*.arrow"))
+    if not files:
+        raise InputError(f"{folder} has no decisions-*.arrow.")
+    tables, unread = _whole(files, [*REQUIRED, f"output:{output}"], optional=f"input:{source}")
+    rows = [row for table in tables for row in table.to_pylist() if row["model"] == model]
+    # Two gateways may log one request; the first answer is the one that was given.
+    by_id = {row["request_id"]: row for row in sorted(rows, key=lambda r: -r["time_ns"])}
+    kept = sorted(by_id.values(), key=lambda r: (r["time_ns"], r["request_id"]))
+    outcomes, more = _outcomes(folder)
+    held = [row.get(f"input:{source}") for row in kept]
+    text = any(isinstance(value, str) for value in held)
+    x = np.zeros((len(kept), 0), np.float32)
+    if held and not text and all(value is not None for value in held):
+        x = np.array(held, np.float32)
+    return Decisions(
+        ids=tuple(row["request_id"] for row in kept),
+        time_ns=np.array([row["time_ns"] for row in kept], np.int64),
+        digests=tuple(row["digest"] for row in kept),
+        x=x,
+        texts=tuple(value or "" for value in held) if text else (),
+        scores=np.array([row[f"output:{output}"][0] for row in kept], np.float64),
+        labels=np.array([outcomes.get(row["request_id"], np.nan) for row in kept], np.float64),
+        latency_us=np.array([row["latency_us"] for row in kept], np.float64),
+        unread=unread + more,
+    )
+
+
+def _outcomes(folder: Path) -> tuple[dict[str, float], int]:
+    files = sorted(folder.glob("feedback-*.arrow"))
+    tables, unread = _whole(files, ["request_id", "time_ns", "label"])
+    rows = [row for table in tables for row in table.to_pylist()]
+    rows.sort(key=lambda row: row["time_ns"])
+    return {row["request_id"]: float(row["label"]) for row in rows}, unread
+
+
+def _whole(
+    files: Sequence[Path], wanted: Sequence[str], optional: str = ""
+) -> tuple[list[Any], int]:
+    from pyarrow import ArrowInvalid, ipc  # noqa: PLC0415
+
+    found, unread = [], 0
+    for file in files:
+        try:
+            with ipc.open_file(file) as opened:
+                table = opened.read_all()
+        except (ArrowInvalid, OSError):
+            unread += 1
+            continue
+        for column in wanted:
+            if column not in table.column_names:
+                raise InputError(f"{file} has no column {column!r}, but the format needs it.")
+        keep = [*wanted, optional] if optional in table.column_names else list(wanted)
+        found.append(table.select(keep))
+    return found, unread

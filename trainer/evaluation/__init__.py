@@ -1,0 +1,1 @@
+"""Suites, the sealed held-out set, locked thresholds, bounds, leaks, baselines."""

@@ -1,0 +1,1 @@
+"""From a fitted candidate to a proposal: model directory, evidence bundle, statements."""

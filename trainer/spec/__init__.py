@@ -1,0 +1,1 @@
+"""What a specialist is: `specialist.toml`, read and checked."""

@@ -1,0 +1,174 @@
+"""One trial: a fit in a process of its own, with bounds on processor, memory, time and sight."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import codec
+from trainer.errors import TrainError
+from trainer.examples import Examples, Floats
+from trainer.specialise.model import Fitted, Model
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be fitted, and within which bounds.
+
+    Attributes:
+        method: by name.
+        parameters: its own.
+        weights: float64 [n], how much each training case counts.
+        cores, memory_gib, nice, seconds: bounds.
+        checkpoints: a folder under which a long fit keeps where it is; empty for none.
+    """
+
+    method: str
+    parameters: Mapping[str, float]
+    weights: Floats
+    folds: int
+    seed: int
+    cores: int = 1
+    memory_gib: float = 4.0
+    nice: int = 15
+    seconds: float = 1800.0
+    base: str = ""
+    device: str = "cpu"
+    checkpoints: str = ""
+
+    def digest(self, train: Examples) -> str:
+        """Of what the outcome follows from: bounds are not part of it."""
+        base = Path(self.base).name if self.base else ""
+        return codec.digest(
+            "trial/1",
+            self.method,
+            self.parameters,
+            self.weights,
+            self.folds,
+            self.seed,
+            base,
+            train.digest,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it: a fit, or in `failed` why there is none. `confined`: by the kernel."""
+
+    fitted: Fitted | None
+    failed: str
+    confined: bool
+
+
+def run(trial: Trial, train: Examples) -> Outcome:
+    """Fit in a child process. A fit that fails or takes too long is an outcome, no exception.
+
+    Raises:
+        TrainError: the process could not be made or its folder not be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="sluicegate-fit-") as name:
+            folder = Path(name)
+            kept = _checkpoint(trial, train)
+            _prepare(folder, trial, train, kept)
+            return _read(folder, trial, *_start(folder, trial))
+    except OSError as error:
+        raise TrainError(f"A fit could not be started: {error.strerror}.") from error
+
+
+def _checkpoint(trial: Trial, train: Examples) -> str:
+    if not trial.checkpoints:
+        return ""
+    folder = Path(trial.checkpoints) / trial.digest(train).removeprefix("sha256:")[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder.resolve())
+
+
+def _prepare(folder: Path, trial: Trial, train: Examples, kept: str) -> None:
+    told = {
+        "method": trial.method,
+        "parameters": dict(trial.parameters),
+        "folds": trial.folds,
+        "seed": trial.seed,
+        "base": trial.base,
+        "device": trial.device,
+        "cores": trial.cores,
+        "memory_gib": trial.memory_gib,
+        "nice": trial.nice,
+        "checkpoint": kept,
+    }
+    (folder / "task.json").write_text(json.dumps(told))
+    (folder / "train.npz").write_bytes(train.to_bytes())
+    np.save(folder / "weights.npy", trial.weights, allow_pickle=False)
+
+
+def _start(folder: Path, trial: Trial) -> tuple[int | None, str]:
+    """The child's exit code, None if its time was over, and the end of what it said."""
+    root = Path(__file__).resolve().parents[2]
+    threads = str(trial.cores)
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": str(root),
+        # Hashes of text must not differ between two runs of the same fit.
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": threads,
+        # Threads that wait sleep: whoever else is on the machine has work for the core.
+        "OMP_WAIT_POLICY": "passive",
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HOME": str(folder),
+        "HF_HOME": str(folder),
+    }
+    told = {k: v for k, v in os.environ.items() if k.startswith(("OPENBLAS_CORE", "OPENBLAS_L2"))}
+    command = [sys.executable, "-W", "ignore", "-m", "trainer.specialise.child", str(folder)]
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment | told,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=False,
+        )
+        try:
+            code: int | None = process.wait(trial.seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return code, (folder / "said").read_bytes()[-2000:].decode("utf-8", "replace").strip()
+
+
+def _read(folder: Path, trial: Trial, code: int | None, said: str) -> Outcome:
+    if code is None:
+        return Outcome(None, f"It took longer than {trial.seconds:g} s.", False)
+    if not (folder / "told.json").exists():
+        last = said.splitlines()[-1] if said else "without a word"
+        return Outcome(None, f"The process that fitted ended with {code}: {last}", False)
+    told: dict[str, Any] = json.loads((folder / "told.json").read_text())
+    if "error" in told:
+        return Outcome(None, told["error"], told["confined"])
+    with np.load(folder / "out.npz", allow_pickle=False) as held:
+        model = Model(
+            held["graph"].tobytes(),
+            held["tokenizer"].tobytes(),
+            told["max_tokens"],
+            told["max_bytes"],
+        )
+        scores = held["fold_scores"].astype(np.float64)
+    return Outcome(Fitted(model, scores, told["difference"], told["method"]), "", told["confined"])
