@@ -24,19 +24,36 @@ class Machine:
     """The environment of a machine with the driver double and the double of `tensorrt`."""
 
     environment: Mapping[str, str]
+    folder: Path
 
-    def run(self, code: str, timeout: float = 120, **more: str) -> str:
-        """What a Python program prints on this machine; it must end well."""
+    @property
+    def cache(self) -> Path:
+        """The folder of its plans."""
+        return self.folder / "cache" / "sluicegate" / "engines"
+
+    def set(self, settings: str) -> None:
+        """Write the operator's settings."""
+        (self.folder / "engines.toml").write_text(f"[tensorrt]\n{settings}\n")
+
+    def _done(self, code: str, more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-c", code],
             env={**self.environment, **more},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        return done
+
+    def run(self, code: str, **more: str) -> str:
+        """What a Python program prints on this machine; it must end well."""
+        return self._done(code, more).stdout
+
+    def errors(self, code: str, **more: str) -> str:
+        """What it writes on standard error."""
+        return self._done(code, more).stderr
 
 
 @pytest.fixture(scope="session")
@@ -56,5 +73,8 @@ def machine(driver_double: Path, tmp_path: Path) -> Machine:
         "LD_LIBRARY_PATH": str(driver_double),
         "PYTHONPATH": f"{ROOT}:{MODULES}",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "SLUICEGATE_ENGINES": str(tmp_path / "engines.toml"),
     }
-    return Machine({**os.environ, **told})
+    made = Machine({**os.environ, **told}, tmp_path)
+    made.set("")
+    return made
