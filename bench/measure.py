@@ -12,6 +12,7 @@ from typing import Any
 from bench import models, servers
 from bench.comparison import peers
 from bench.encoder import encoder_share
+from bench.gpu_double import gpu_host_cost, gpu_soak
 from bench.load import LoadSpec, run
 from bench.overload import overload
 from bench.precision import precision
@@ -251,4 +252,6 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "runtimes": runtimes,
     "peers": peers,
     "precision": precision,
+    "gpu_host_cost": gpu_host_cost,
+    "gpu_soak": gpu_soak,
 }

@@ -20,6 +20,8 @@ KINDS = (
     "storm",
     "telemetry",
     "encoder_share",
+    "gpu_host_cost",
+    "gpu_soak",
 )
 
 
@@ -52,6 +54,7 @@ class Scenario:
     swaps: int = 0
     share: float = 1.0
     cancel_share: float = 0.0
+    batches: int = 0
 
 
 def read(path: Path) -> Scenario:
