@@ -32,7 +32,7 @@ BOTH = {
     "INetworkDefinition": "num_inputs get_input",
     "NetworkDefinitionCreationFlag": "STRONGLY_TYPED",
     "OnnxParser": "parse num_errors get_error",
-    "ParserError": "desc",
+    "ParserError": "desc node_name node_operator",
     "IBuilderConfig": "set_memory_pool_limit builder_optimization_level max_aux_streams set_flag "
     "clear_flag add_optimization_profile create_timing_cache set_timing_cache get_timing_cache "
     "progress_monitor",

@@ -128,6 +128,23 @@ def test_how_far_numbers_may_be_is_the_models_to_say(machine: Machine) -> None:
     assert told[3] == "failed: engine.toml: tolerance.absolute must be a number, 0 or more"
 
 
+REFERENCE = """
+from dataclasses import replace
+model = p.perceptron()
+other = p.perceptron(**{"engine.toml": p.toml('reference = "plain.onnx"'),
+                        "plain.onnx": model.files["model.onnx"]})
+print(p.refusal(lambda: open_and_close(other)))
+broken = {**other.files, "plain.onnx": b"none"}
+print(p.refusal(lambda: open_and_close(replace(other, files=broken))))
+"""
+
+
+def test_another_graph_may_be_what_outputs_are_compared_with(machine: Machine) -> None:
+    fine, broken = machine.run(START + REFERENCE).splitlines()
+    assert fine == "no error"
+    assert broken.startswith("failed: ONNX Runtime refused the graph")
+
+
 def test_a_cache_that_several_write_is_never_half_there(tmp_path: Path) -> None:
     one, other = Cache(tmp_path), Cache(tmp_path)
     key = one.put("plan", {"n": 1}, b"plan")
@@ -158,6 +175,7 @@ def test_profiles_cover_every_rung() -> None:
     for largest in (Bucket(1, 8), Bucket(2, 16), Bucket(8, 64), Bucket(9, 20), Bucket(256, 128)):
         rungs = ladder(inputs, largest)
         made = profiles(inputs, rungs)
+        assert len(profiles(inputs, rungs, one=True)) == 1
         for rung in rungs.rungs:
             chosen = made[profile_index(rungs, rung.rows)]
             for tensor in inputs:

@@ -1,5 +1,6 @@
 """Starts the builder's process, waits for it and keeps what it made."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from gateway.engines.contract import EngineError, Model
+from gateway.engines.contract import Bucket, EngineError, Model
 from gateway.engines.tensorrt.cache import Cache, key_of
 from gateway.engines.tensorrt.engine import Weights, digest_of
-from gateway.engines.tensorrt.plans import Recipe, graph_digest
+from gateway.engines.tensorrt.plans import Recipe
 from gateway.engines.tensorrt.reference import checked_buckets, packed, samples, unpacked
 
 # (stage, done, of): how a build goes on; `of` is 0 where that is not known.
@@ -103,9 +104,15 @@ def build(
 
 
 def reference(
-    cache: Cache, model: Model, largest: Any, extra: Weights, weights: Weights, seconds: float
+    cache: Cache,
+    model: Model,
+    graph: bytes,
+    largest: Bucket,
+    extra: Weights,
+    weights: Weights,
+    seconds: float,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Seeded inputs and ONNX Runtime's outputs for them, by `b.NAME`; kept in the cache.
+    """Seeded inputs and the graph's outputs for them by ONNX Runtime, by `b.NAME`; kept.
 
     Raises:
         EngineError: ONNX Runtime refuses the graph.
@@ -117,7 +124,7 @@ def reference(
         for index, bucket in enumerate(buckets)
         for tensor, array in zip(model.inputs, samples(model, bucket), strict=True)
     }
-    digest = graph_digest(model)
+    digest = hashlib.sha256(graph).hexdigest()
     about = {
         "format": "sluicegate.reference/1",
         "graph": digest,
@@ -130,7 +137,7 @@ def reference(
     if held is None:
         with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".reference-") as folder:
             files = {name: Path(folder, name) for name in ("graph", "out", "inputs")}
-            files["graph"].write_bytes(model.files[model.graph or ""])
+            files["graph"].write_bytes(graph)
             more = {f"extra.{n}": v for n, v in extra.items()}
             more |= {f"weights.{n}": v for n, v in weights.items()}
             files["inputs"].write_bytes(packed(given | more))

@@ -81,13 +81,18 @@ def profile_of(rows: int) -> int:
     return sum(rows > most for most in PROFILE_ROWS)
 
 
-def profiles(inputs: Sequence[Tensor], rungs: Ladder) -> list[Profile]:
-    """One profile for single rows, one for up to eight, one for more; none for fixed shapes."""
+def profiles(inputs: Sequence[Tensor], rungs: Ladder, one: bool = False) -> list[Profile]:
+    """One profile for single rows, one for up to eight, one for more; none for fixed shapes.
+
+    `one` makes it a single profile: what tensorrt_rtx gets, which fits kernels to each shape when
+    it is bound. With several, it numbers what it compiles in an order that changes from build to
+    build (seen with 1.7.1 and 16-bit floats), and plans would differ in some hundred bytes.
+    """
     if not any(-1 in tensor.shape for tensor in inputs):
         return []
     groups: dict[int, list[int]] = {}
     for rows in rungs.rows:
-        groups.setdefault(profile_of(rows), []).append(rows)
+        groups.setdefault(0 if one else profile_of(rows), []).append(rows)
     made: list[Profile] = []
     shortest, middle = rungs.lengths[0], rungs.lengths[len(rungs.lengths) // 2]
     for group in sorted(groups):

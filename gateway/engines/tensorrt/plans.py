@@ -67,7 +67,7 @@ def recipe(
         version=version,
         compute_capability=capability,
         driver="" if rtx else driver,
-        profiles=profiles(model.inputs, ladder),
+        profiles=profiles(model.inputs, ladder, one=rtx),
         tf32=says.tf32,
         refit=says.refit is not None,
         workspace_mib=settings.workspace_mib,

@@ -92,6 +92,8 @@ class ModelSays:
         refit: a file (.npz) with values of initializers; the base graph's plan gets them in place
             of a new build.
         plans: plans in the model directory.
+        reference: another graph (.onnx) of the same tensors, for ONNX Runtime on the CPU where
+            it cannot run the one that is served, as with bf16 and fp8.
 
     """
 
@@ -101,6 +103,7 @@ class ModelSays:
     adapter: str | None = None
     refit: str | None = None
     plans: tuple[ShippedPlan, ...] = ()
+    reference: str | None = None
 
 
 Told = TypeVar("Told", Settings, ModelSays, Tolerance, ShippedPlan)
@@ -209,7 +212,7 @@ def model_says(files: Mapping[str, bytes]) -> ModelSays:
     made = _made(ModelSays, said, MODEL_FILE)
     for key in ("cpu", "tf32"):
         _want(f"{MODEL_FILE}: {key}", isinstance(getattr(made, key), bool), "true or false")
-    named = [("adapter", made.adapter), ("refit", made.refit)]
+    named = [(key, getattr(made, key)) for key in ("adapter", "refit", "reference")]
     named += [("plans", plan.file) for plan in made.plans]
     for key, file in named:
         _want(f"{MODEL_FILE}: {key}", file is None or file in files, "a file of the model")

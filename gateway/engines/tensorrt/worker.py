@@ -75,8 +75,7 @@ def build(job: dict[str, Any], graph: bytes, progress: Progress) -> dict[str, An
         network = library.made(builder.create_network(library.network_flags()), "made no network")
         parser = trt.OnnxParser(network, library.logger)
         if not parser.parse(graph):
-            said = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-            raise EngineError(f"{library.name} refused the graph: {said}")
+            raise EngineError(f"{library.name} refused the graph: {_complaints(parser)}")
         config = _config(library, builder, network, job)
         timing = Path(job["timing"])
         config.progress_monitor = _monitor(library, progress)
@@ -92,6 +91,16 @@ def build(job: dict[str, Any], graph: bytes, progress: Progress) -> dict[str, An
     data = bytes(plan)
     Path(job["out"]).write_bytes(data)
     return {"sha256": hashlib.sha256(data).hexdigest(), "seconds": time.monotonic() - started}
+
+
+def _complaints(parser: Any) -> str:
+    """The parser's errors, the first of each operator: they repeat for each node."""
+    told: dict[str, str] = {}
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        told.setdefault(error.node_operator(), f"{error.node_name()}: {error.desc()}")
+    said = [f"{operator or 'the file'} ({text})" for operator, text in told.items()]
+    return "; ".join(said[:4]) or "it gave no reason"
 
 
 def _config(library: Flavour, builder: Any, network: Any, job: dict[str, Any]) -> Any:

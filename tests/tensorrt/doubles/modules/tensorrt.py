@@ -242,6 +242,12 @@ class _ParserError:
     def desc(self) -> str:
         return "this is not an ONNX graph"
 
+    def node_operator(self) -> str:
+        return ""
+
+    def node_name(self) -> str:
+        return "graph"
+
 
 class OnnxParser:
     def __init__(self, network: _Network, logger: ILogger) -> None:
