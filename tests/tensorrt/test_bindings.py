@@ -31,7 +31,7 @@ BOTH = {
     "build_serialized_network",
     "INetworkDefinition": "num_inputs get_input",
     "NetworkDefinitionCreationFlag": "STRONGLY_TYPED",
-    "OnnxParser": "parse num_errors get_error",
+    "OnnxParser": "parse_from_file num_errors get_error",
     "ParserError": "desc node_name node_operator",
     "IBuilderConfig": "set_memory_pool_limit builder_optimization_level max_aux_streams set_flag "
     "clear_flag add_optimization_profile create_timing_cache set_timing_cache get_timing_cache "

@@ -101,7 +101,7 @@ print(p.refusal(lambda: opened(model, Bucket(4), 0)))
 print(p.refusal(lambda: opened(replace(model, graph=None), Bucket(4), 0)))
 """
     assert machine.run(START + code).splitlines() == [
-        "failed: tensorrt refused the graph: the file (graph: this is not an ONNX graph)",
+        "failed: the graph is no ONNX file",
         "failed: engine tensorrt needs 'graph' in the contract",
     ]
 

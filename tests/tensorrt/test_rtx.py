@@ -17,7 +17,7 @@ from gateway.engines.tensorrt.cache import Cache
 from gateway.engines.tensorrt.errors import Unavailable
 from gateway.engines.tensorrt.flavour import flavour
 from gateway.engines.tensorrt.ladder import ladder
-from gateway.engines.tensorrt.plans import recipe
+from gateway.engines.tensorrt.plans import Graph, recipe
 from gateway.engines.tensorrt.settings import ModelSays, Settings
 from tests import graphs
 
@@ -39,8 +39,10 @@ def _plan(
     capability: str = "8.9",
     says: ModelSays | None = None,
 ) -> bytes:
+    graph = Graph.of(model.files, "model.onnx")
     wanted = recipe(
         model,
+        graph,
         ladder(model.inputs, largest),
         says or ModelSays(),
         Settings(),
@@ -49,7 +51,7 @@ def _plan(
         capability,
         "",
     )
-    return build(Cache(folder), wanted, model.files["model.onnx"], seconds=300)
+    return build(Cache(folder), wanted, graph, seconds=300)
 
 
 def _perceptron(graph: onnx.ModelProto | None = None, kind: str = "FP32") -> Model:
@@ -125,7 +127,7 @@ def test_the_graph_says_the_precision(
 
 
 def test_what_the_library_refuses_is_said_in_its_words(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="tensorrt_rtx refused the graph: "):
+    with pytest.raises(EngineError, match="the graph is no ONNX file"):
         _plan(
             tmp_path, Model((FEATURES,), (SCORE,), {"model.onnx": b"none"}, "model.onnx"), Bucket(2)
         )

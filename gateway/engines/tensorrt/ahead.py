@@ -13,7 +13,7 @@ from gateway.engines.tensorrt.cache import Cache, key_of
 from gateway.engines.tensorrt.driver import device
 from gateway.engines.tensorrt.flavour import flavour
 from gateway.engines.tensorrt.ladder import ladder
-from gateway.engines.tensorrt.plans import Recipe, recipe
+from gateway.engines.tensorrt.plans import Graph, Recipe, recipe
 from gateway.engines.tensorrt.settings import MODEL_FILE, Settings, model_says
 
 
@@ -70,14 +70,15 @@ def build_ahead(
         raise EngineError("the model has no graph")
     largest = Bucket(max_batch if verified.is_batched else 1, verified.max_length)
     rungs = ladder(model.inputs, largest, settings.rows, settings.lengths)
+    graph = Graph.of(model.files, model.graph)
     cache, made = Cache(settings.cache), []
     for name, version, capability, driver in targets(settings, capabilities):
-        wanted = recipe(model, rungs, says, settings, name, version, capability, driver)
+        wanted = recipe(model, graph, rungs, says, settings, name, version, capability, driver)
         about = wanted.about()
         started, held = time.monotonic(), cache.get("plan", about)
         plan = held
         if plan is None:
-            plan = build(cache, wanted, model.files[model.graph], settings.build_seconds, say)
+            plan = build(cache, wanted, graph, settings.build_seconds, say)
         seconds = time.monotonic() - started
         made.append(Built(wanted, key_of(about), plan, seconds, held is None))
     return made

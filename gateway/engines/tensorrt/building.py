@@ -1,6 +1,5 @@
 """Starts the builder's process, waits for it and keeps what it made."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 from gateway.engines.contract import Bucket, EngineError, Model
 from gateway.engines.tensorrt.cache import Cache, key_of
 from gateway.engines.tensorrt.engine import Weights, digest_of
-from gateway.engines.tensorrt.plans import Recipe
+from gateway.engines.tensorrt.plans import Graph, Recipe
 from gateway.engines.tensorrt.reference import checked_buckets, packed, samples, unpacked
 
 # (stage, done, of): how a build goes on; `of` is 0 where that is not known.
@@ -72,7 +71,7 @@ def _work(job: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
 def build(
     cache: Cache,
     recipe: Recipe,
-    graph: bytes,
+    graph: Graph,
     seconds: float = 3600,
     say: Say = _silent,
     beside_traffic: bool = False,
@@ -89,11 +88,11 @@ def build(
             return found
         started = time.monotonic()
         with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".build-") as folder:
-            files = {name: Path(folder, name) for name in ("graph", "out", "timing")}
-            files["graph"].write_bytes(graph)
+            files = {name: Path(folder, name) for name in ("out", "timing")}
+            files["graph"] = _written(graph, Path(folder))
             if (timing := cache.get("timing", recipe.timing())) is not None:
                 files["timing"].write_bytes(timing)
-            job = {"do": "build", "sha256": recipe.graph, "nice": beside_traffic}
+            job = {"do": "build", "nice": beside_traffic}
             job |= asdict(recipe) | {name: str(path) for name, path in files.items()}
             _work(job, seconds, say)
             plan = files["out"].read_bytes()
@@ -103,10 +102,17 @@ def build(
         return plan
 
 
+def _written(graph: Graph, folder: Path) -> Path:
+    """The graph and its weights in a folder of their own, which nobody else can write."""
+    place = folder / "graph"
+    place.mkdir()
+    return graph.write(place)
+
+
 def reference(
     cache: Cache,
     model: Model,
-    graph: bytes,
+    graph: Graph,
     largest: Bucket,
     extra: Weights,
     weights: Weights,
@@ -124,10 +130,9 @@ def reference(
         for index, bucket in enumerate(buckets)
         for tensor, array in zip(model.inputs, samples(model, bucket), strict=True)
     }
-    digest = hashlib.sha256(graph).hexdigest()
     about = {
         "format": "sluicegate.reference/1",
-        "graph": digest,
+        "graph": graph.digest,
         "inputs": digest_of(given),
         "extra": digest_of(extra),
         "weights": digest_of(weights),
@@ -136,12 +141,12 @@ def reference(
     held = cache.get("reference", about)
     if held is None:
         with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".reference-") as folder:
-            files = {name: Path(folder, name) for name in ("graph", "out", "inputs")}
-            files["graph"].write_bytes(graph)
+            files = {name: Path(folder, name) for name in ("out", "inputs")}
+            files["graph"] = _written(graph, Path(folder))
             more = {f"extra.{n}": v for n, v in extra.items()}
             more |= {f"weights.{n}": v for n, v in weights.items()}
             files["inputs"].write_bytes(packed(given | more))
-            job = {"do": "reference", "sha256": digest, "outputs": about["outputs"], "nice": True}
+            job = {"do": "reference", "outputs": about["outputs"], "nice": True}
             _work(job | {name: str(path) for name, path in files.items()}, seconds, _silent)
             held = files["out"].read_bytes()
         cache.put("reference", about, held)

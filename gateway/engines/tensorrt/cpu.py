@@ -10,12 +10,16 @@ from typing import Any
 from gateway.engines.contract import Bucket, EngineError, Model
 from gateway.engines.tensorrt.engine import Weights
 from gateway.engines.tensorrt.host import HostArrays, shaped
+from gateway.engines.tensorrt.plans import Graph
 
 
 class Session:
-    """ONNX Runtime on one thread; `weights` take the place of initializers of their names."""
+    """ONNX Runtime on one thread; `weights` take the place of initializers of their names.
 
-    def __init__(self, graph: bytes, weights: Weights) -> None:
+    `graph` is a graph's bytes, or its path where it keeps weights in files beside it.
+    """
+
+    def __init__(self, graph: bytes | str, weights: Weights) -> None:
         # A second copy of the runtime beside the data plane's, only where it is needed.
         import onnxruntime  # noqa: PLC0415
 
@@ -55,9 +59,12 @@ class CpuRunner:
     """Runs rungs on the CPU."""
 
     def __init__(
-        self, graph: bytes, model: Model, host: HostArrays, extra: Weights, weights: Weights
+        self, graph: Graph, model: Model, host: HostArrays, extra: Weights, weights: Weights
     ) -> None:
-        self._session = Session(graph, weights)
+        if graph.beside:
+            # The runtime would open them by itself, past the verification.
+            raise EngineError("the graph keeps weights in other files: the CPU cannot run it here")
+        self._session = Session(graph.data, weights)
         self._model, self._host, self._extra = model, host, dict(extra)
         self._names = [tensor.name for tensor in model.outputs]
 

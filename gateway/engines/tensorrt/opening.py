@@ -19,7 +19,7 @@ from gateway.engines.tensorrt.host import HostArrays, plain
 from gateway.engines.tensorrt.ladder import Ladder, ladder
 from gateway.engines.tensorrt.lane import TensorRTLane, event
 from gateway.engines.tensorrt.memory import Memory
-from gateway.engines.tensorrt.plans import Recipe, recipe
+from gateway.engines.tensorrt.plans import Graph, Recipe, recipe
 from gateway.engines.tensorrt.reference import checked_buckets, distance, unpacked
 from gateway.engines.tensorrt.runner import DeviceRunner
 from gateway.engines.tensorrt.settings import ModelSays, Settings, model_says, settings
@@ -37,17 +37,9 @@ class Opening:
     extra: Weights
     weights: Weights
     cache: Cache
-
-    @property
-    def cpu_graph(self) -> bytes:
-        """What ONNX Runtime runs on the CPU, to compare with and to answer in TensorRT's place."""
-        named = self.says.reference
-        return self.model.files[named] if named else self.graph
-
-    @property
-    def graph(self) -> bytes:
-        """The graph's verified bytes."""
-        return self.model.files[self.model.graph or ""]
+    graph: Graph
+    # What ONNX Runtime runs on the CPU, to compare with and to answer in TensorRT's place.
+    cpu_graph: Graph
 
 
 @dataclass(frozen=True)
@@ -92,6 +84,8 @@ def prepare(model: Model, largest: Bucket) -> Opening:
         arrays(says.adapter),
         arrays(says.refit),
         Cache(conf.cache),
+        Graph.of(model.files, model.graph),
+        Graph.of(model.files, says.reference or model.graph),
     )
 
 
@@ -128,6 +122,7 @@ def _place(opening: Opening, lane: int) -> Place:
     gpu.refuse_if_lost()
     made = recipe(
         opening.model,
+        opening.graph,
         opening.rungs,
         opening.says,
         conf,

@@ -1,10 +1,14 @@
 """What a plan depends on, and what a builder is told."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from gateway.engines.contract import Model
+from gateway.engines.tensorrt.cache import key_of
+from gateway.engines.tensorrt.external import external_files
 from gateway.engines.tensorrt.ladder import Ladder, Profile, profiles
 from gateway.engines.tensorrt.settings import ModelSays, Settings
 
@@ -44,13 +48,47 @@ class Recipe:
         return {"format": "sluicegate.kernels/1", "plan": self.about(), "driver": driver}
 
 
-def graph_digest(model: Model) -> str:
-    """SHA-256 of the graph's verified bytes."""
-    return hashlib.sha256(model.files[model.graph or ""]).hexdigest()
+@dataclass(frozen=True)
+class Graph:
+    """A graph's bytes, and the files that it keeps weights in."""
+
+    data: bytes
+    beside: Mapping[str, bytes]
+
+    @staticmethod
+    def of(files: Mapping[str, bytes], name: str) -> "Graph":
+        """A graph of a model directory.
+
+        Raises:
+            EngineError: it keeps weights in a file that the model has not.
+
+        """
+        data = files[name]
+        return Graph(data, {each: files[each] for each in external_files(data, files)})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its bytes; with files beside it, of all digests by name."""
+        own = hashlib.sha256(self.data).hexdigest()
+        if not self.beside:
+            return own
+        told = {name: hashlib.sha256(data).hexdigest() for name, data in self.beside.items()}
+        return key_of({"graph": own, "beside": told})
+
+    def write(self, folder: Path) -> Path:
+        """Put it into an empty folder; the path of the graph."""
+        for name, data in self.beside.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        path = folder / "served.onnx"
+        path.write_bytes(self.data)
+        return path
 
 
 def recipe(
     model: Model,
+    graph: Graph,
     ladder: Ladder,
     says: ModelSays,
     settings: Settings,
@@ -62,7 +100,7 @@ def recipe(
     """The recipe of a model's plan for one kind of GPU."""
     rtx = flavour == "tensorrt_rtx"
     return Recipe(
-        graph=graph_digest(model),
+        graph=graph.digest,
         flavour=flavour,
         version=version,
         compute_capability=capability,

@@ -82,7 +82,7 @@ def unpacked(data: bytes, what: str) -> Arrays:
         raise EngineError(f"{what} is no file of arrays (.npz): {error}") from error
 
 
-def write_reference(job: dict[str, Any], graph: bytes, progress: Any) -> dict[str, Any]:
+def write_reference(job: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Run the job's inputs (.npz) through ONNX Runtime, outputs to its file.
 
     Names in the .npz: `b.NAME` is input NAME of batch b; `extra.NAME` an input of every batch,
@@ -97,7 +97,7 @@ def write_reference(job: dict[str, Any], graph: bytes, progress: Any) -> dict[st
         group, _, tensor = name.partition(".")
         groups.setdefault(group, {})[tensor] = value
     extra, weights = groups.pop("extra", {}), groups.pop("weights", {})
-    running, made = Session(graph, weights), Arrays()
+    running, made = Session(job["graph"], weights), Arrays()
     for group, inputs in groups.items():
         answers = running.run(job["outputs"], inputs | extra)
         made |= {f"{group}.{n}": a for n, a in zip(job["outputs"], answers, strict=True)}

@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,9 @@ class OnnxParser:
             self.num_errors = 1
             return False
         return True
+
+    def parse_from_file(self, path: str) -> bool:
+        return self.parse(Path(path).read_bytes())
 
     def get_error(self, index: int) -> _ParserError:
         return _ParserError()
