@@ -7,7 +7,7 @@ CARGO  := cargo
 # Where cargo puts what it builds; a shared cache may be named from outside.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test clients lint bench build install-check stubs lock clean
+.PHONY: help demo test clients gpu lint bench build install-check stubs lock clean
 .DEFAULT_GOAL := help
 # A pipe fails if any part of it does.
 SHELL := bash
@@ -17,6 +17,7 @@ help:
 	@echo "make demo           fit three specialists on real data, serve and compare them; replace one under governance"
 	@echo "make test           every test, Rust and Python"
 	@echo "make clients        build docs/clients in five languages and ask a server with each"
+	@echo "make gpu            what tests of GPU engines need on a machine without one (100 MB; part of make test)"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
 	@echo "make bench          every figure of the README (about 40 minutes; S=packed for one)"
 	@echo "make install-check  pip install . into a clean environment, and serve from there"
@@ -41,9 +42,33 @@ build: $(VENV)/.deps
 demo: build
 	@$(RUN) bench.demo
 
-test: build
+test: build gpu
 	$(CARGO) test --locked --workspace --quiet
 	$(RUN) pytest -q
+
+# A wheel of pycuda, which builds only where CUDA's headers are; without one those tests are skipped
+# and say so. The real libraries' Python layers are only imported, each from a folder of its own.
+GPU_WHEELS := $(wildcard $(or $(PYCUDA_WHEELS),../shared/gpu/wheels))
+BINDINGS   := $(basename $(notdir $(wildcard requirements/bindings/*.txt)))
+
+gpu: $(VENV)/.gpu
+
+$(VENV)/.gpu: requirements/gpu.txt $(wildcard requirements/bindings/*.txt) $(VENV)/.deps
+	@if test -z "$(GPU_WHEELS)"; then \
+		echo "== no wheel of pycuda (PYCUDA_WHEELS=DIR): tests of GPU engines are skipped"; \
+	elif $(RUN) pip install --disable-pip-version-check --quiet --no-deps --no-index \
+			--find-links $(GPU_WHEELS) pycuda && \
+		$(RUN) pip install --disable-pip-version-check --quiet --no-deps --require-hashes \
+			-r requirements/gpu.txt && \
+		for version in $(BINDINGS); do \
+			rm -rf build/gpu-bindings/$$version && \
+			$(RUN) pip install --disable-pip-version-check --quiet --no-deps --require-hashes \
+				-r requirements/bindings/$$version.txt --target build/gpu-bindings/$$version || exit 1; \
+		done; then \
+		touch $@; \
+	else \
+		echo "== not all that tests of GPU engines need could be fetched: those that lack it are skipped"; \
+	fi
 
 # Part of `make test` too; a language that is not installed is left out, and said so.
 clients: build
@@ -75,6 +100,10 @@ PEERS := $(basename $(notdir $(wildcard requirements/peers/*.in)))
 lock: $(VENV)/.deps
 	$(COMPILE) pyproject.toml --extra dev --extra bench --extra telemetry -o requirements/dev.txt
 	$(COMPILE) docs/clients/python/requirements.in -o docs/clients/python/requirements.txt
+	$(COMPILE) requirements/gpu.in -c requirements/dev.txt -o requirements/gpu.txt
+	for version in $(basename $(notdir $(wildcard requirements/bindings/*.in))); do \
+		$(COMPILE) requirements/bindings/$$version.in -o requirements/bindings/$$version.txt || exit 1; \
+	done
 	for peer in $(PEERS); do \
 		$(COMPILE) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit 1; \
 	done

@@ -1,6 +1,6 @@
 """Every name of the real libraries that the backend uses is there, in each version it is for.
 
-The Python layers are real, from the package index (`make gpu-bindings`); the libraries below them
+The Python layers are real, from the package index (`make gpu`); the libraries below them
 are stubs whose functions give nothing. In 10 and 11 that is enough to import them.
 """
 
@@ -107,7 +107,7 @@ def _stubs(folder: Path, major: str) -> Path:
 def test_every_name_in_use_is_in_tensorrt(version: str, tmp_path: Path) -> None:
     place = BINDINGS / version
     if not place.is_dir():
-        pytest.skip(f"the bindings of {version} are not fetched: make gpu-bindings")
+        pytest.skip(f"the bindings of {version} are not fetched: make gpu")
     stubs = _stubs(tmp_path, version.split(".", maxsplit=1)[0])
     found, lacks = _lacks(
         "tensorrt_bindings",
