@@ -1,6 +1,8 @@
 """A plan that is built beside traffic: ONNX Runtime answers until it is there."""
 
 import json
+import time
+from pathlib import Path
 
 from tests.tensorrt.conftest import Machine
 
@@ -105,3 +107,27 @@ def test_a_builder_that_takes_too_long_is_ended(machine: Machine) -> None:
     code = "\nprint(p.refusal(lambda: opened(p.perceptron(), Bucket(4), 0)))"
     told = machine.run(START + code, TENSORRT_DOUBLE_BUILD_SECONDS="50")
     assert told == "failed: the builder was ended after 1 s (build_seconds)\n"
+
+
+DIES = """
+import subprocess
+lane = opened(model, Bucket(4), 0)
+def workers():
+    listed = subprocess.run(["ps", "-eo", "ppid,pid,args"], capture_output=True, text=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    own = [(pid, args) for parent, pid, args in rows if parent == str(os.getpid())]
+    return [pid for pid, args in own if "tensorrt.worker" in args]
+end = time.monotonic() + 30
+while not workers() and time.monotonic() < end:
+    time.sleep(0.01)
+print(workers()[0], flush=True)
+os._exit(0)
+"""
+
+
+def test_a_builder_ends_with_the_server_that_asked_for_it(machine: Machine) -> None:
+    pid = int(machine.run(START + DIES, TENSORRT_DOUBLE_BUILD_SECONDS="100"))
+    end = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()

@@ -46,8 +46,9 @@ def _work(job: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
         told: dict[str, Any] = {}
         try:
             assert process.stdin is not None and process.stdout is not None  # noqa: S101
-            process.stdin.write(json.dumps(job))
-            process.stdin.close()
+            # The pipe stays open: the worker ends when it closes.
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
             for line in process.stdout:
                 told = json.loads(line)
                 if "stage" in told:

@@ -4,7 +4,7 @@
 Every call that builds, reads or makes something may give None without an exception.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -119,29 +119,52 @@ class Flavour:
         if validity == self.trt.EngineValidity.INVALID:
             raise EngineError(f"{self.name} {self.version} does not run {what} on this GPU ({why})")
 
-    def context(self, engine: Any, kernels: bytes | None) -> tuple[Any, Callable[[], bytes]]:
-        """An execution context that uses memory given to it; and what to ask for its kernels.
+    def contexts(self, engine: Any, kernels: bytes | None) -> "Contexts":
+        """What makes an engine's contexts; `kernels` are those that were compiled another time."""
+        return Contexts(self, engine, kernels)
 
-        `kernels` are those that tensorrt_rtx compiled another time; the other flavour has none.
-        """
-        managed = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        with self.telling():
-            if not self.is_rtx:
-                made = engine.create_execution_context(managed)
-                return self.made(made, "made no execution context"), lambda: b""
-            how = self.made(engine.create_runtime_config(), "made no runtime configuration")
-            how.set_execution_context_allocation_strategy(managed)
-            # Kernels for a bucket's shape are made at warm-up and not beside the first requests.
-            eager = self.trt.DynamicShapesKernelSpecializationStrategy.EAGER
+
+class Contexts:
+    """Makes an engine's execution contexts, which use memory that is given to them.
+
+    With tensorrt_rtx they share the kernels that are compiled for their shapes on this machine.
+    """
+
+    def __init__(self, library: Flavour, engine: Any, kernels: bytes | None) -> None:
+        self._library, self._engine = library, engine
+        self._how = library.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._compiled: Any = None
+        if not library.is_rtx:
+            return
+        with library.telling():
+            how = library.made(engine.create_runtime_config(), "made no runtime configuration")
+            how.set_execution_context_allocation_strategy(self._how)
+            # Kernels for a bucket's shape are made when it is bound, not beside the first requests.
+            eager = library.trt.DynamicShapesKernelSpecializationStrategy.EAGER
             how.dynamic_shapes_kernel_specialization_strategy = eager
-            # The whole batch is captured here, copies included.
-            how.cuda_graph_strategy = self.trt.CudaGraphStrategy.DISABLED
-            compiled = self.made(how.create_runtime_cache(), "made no cache of kernels")
+            # The whole batch is captured by the lane, copies included.
+            how.cuda_graph_strategy = library.trt.CudaGraphStrategy.DISABLED
+            self._compiled = library.made(how.create_runtime_cache(), "made no cache of kernels")
             if kernels:
-                compiled.deserialize(kernels)
-            how.set_runtime_cache(compiled)
-            made = self.made(engine.create_execution_context(how), "made no execution context")
-            return made, lambda: bytes(compiled.serialize() or b"")
+                # What does not fit is compiled anew.
+                self._compiled.deserialize(kernels)
+            how.set_runtime_cache(self._compiled)
+            self._how = how
+
+    def make(self) -> Any:
+        """A context.
+
+        Raises:
+            EngineError: the library made none.
+
+        """
+        with self._library.telling():
+            made = self._engine.create_execution_context(self._how)
+            return self._library.made(made, "made no execution context")
+
+    def kernels(self) -> bytes:
+        """What was compiled until now; nothing with a flavour that compiles nothing."""
+        return bytes(self._compiled.serialize() or b"") if self._compiled is not None else b""
 
 
 def _logger(module: Any, errors: list[str]) -> Any:

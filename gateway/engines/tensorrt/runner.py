@@ -49,7 +49,6 @@ class DeviceRunner:
         self._stream: Any = None
         self._launches: dict[Bucket, Launch] = {}
         self.captured = 0
-        self.kernels: Callable[[], bytes] = lambda: b""
         try:
             self._open(extra, wait, graphs, kernels)
         except BaseException:
@@ -76,8 +75,9 @@ class DeviceRunner:
             self._stream = device.cuda.Stream(NON_BLOCKING_STREAM)
             made = device.calls.cuEventCreate(ctypes.byref(self._event), flags)
             device.check(made, "making an event")
+            self._making = self._engine.flavour.contexts(self._engine.trt, kernels)
         for rung in host.ladder.rungs:
-            context = self._context(rung, addresses, extra, activations, kernels)
+            context = self._context(rung, addresses, extra, activations)
             self._launches[rung] = self._bind(rung, context, addresses, graphs)
 
     def _context(
@@ -86,11 +86,10 @@ class DeviceRunner:
         addresses: Mapping[str, int],
         extra: Weights,
         activations: int,
-        kernels: bytes | None,
     ) -> Any:
         engine, flavour = self._engine, self._engine.flavour
         with self._device.current():
-            context, self.kernels = flavour.context(engine.trt, kernels)
+            context = self._making.make()
             self._contexts.append(context)
             context.set_device_memory(activations, engine.activation_bytes)
             if engine.trt.num_optimization_profiles > 1:
@@ -171,6 +170,10 @@ class DeviceRunner:
         status = self._device.calls.cuStreamSynchronize(self._stream.handle)
         self._device.check(status, "running a batch")
         self._engine.flavour.made(None, "did not run a batch")
+
+    def kernels(self) -> bytes:
+        """What was compiled for this lane's shapes, to be given to the next one."""
+        return self._making.kernels()
 
     def _synchronize(self) -> None:
         done = self._device.calls.cuStreamSynchronize(self._stream.handle)

@@ -1,8 +1,8 @@
 """A process that builds plans and reckons references: `python -m gateway.engines.tensorrt.worker`.
 
-It reads one job on standard input, JSON, and writes JSON lines: `{"stage", "done", "of"}` while it
-goes on, at last `{"made": {...}}` or `{"error": SENTENCE}`. Results go to the file that the job
-names. A builder takes minutes and gigabytes, and may die; so it is never the serving process.
+It reads one job on standard input, a line of JSON, and writes JSON lines: `{"stage", "done", "of"}`
+while it goes on, at last `{"made": {...}}` or `{"error": SENTENCE}`. Results go to the file that
+the job names. A builder takes minutes and gigabytes, and may die: so it is not the serving process.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 from typing import Any, TextIO
 
 from gateway.engines.contract import EngineError
@@ -141,9 +142,17 @@ def _refuse_unknown_sizes(network: Any, shapes: list[dict[str, Any]]) -> None:
             )
 
 
+def _end_with_the_parent() -> None:
+    """A build is for whoever asked: if its pipe closes, nobody waits any more."""
+    while os.read(0, 64):
+        continue
+    os._exit(1)
+
+
 def main() -> None:
     """Do the job on standard input."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
+    Thread(target=_end_with_the_parent, daemon=True).start()
     # Libraries print; the lines of standard output are ours.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -155,8 +164,10 @@ def main() -> None:
         made = do(job, progress)
     except (EngineError, OSError, MemoryError) as error:
         progress.tell({"error": str(error) or type(error).__name__})
-        sys.exit(1)
+        os._exit(1)
     progress.tell({"made": made})
+    # At once: a thread still reads standard input, and the libraries have nothing to tidy up.
+    os._exit(0)
 
 
 if __name__ == "__main__":
