@@ -41,7 +41,7 @@ class Machine:
             env={**self.environment, **more},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

@@ -19,7 +19,7 @@ def _sluicegate(machine: Machine, *words: str, **more: str) -> tuple[int, Any, s
         env={**machine.environment, **more},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return done.returncode, json.loads(done.stdout or "null"), done.stderr

@@ -26,7 +26,7 @@ def test_the_check_runs_where_a_driver_is_and_says_what_it_could_not(
             env={**machine.environment, **more},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 
