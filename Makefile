@@ -7,7 +7,7 @@ CARGO  := cargo
 # Where cargo puts what it builds; a shared cache may be named from outside.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test test-trainer demo-loop clients lint bench build install-check stubs lock clean
+.PHONY: help demo test test-trainer demo-loop clients gpu lint bench build install-check stubs lock clean
 .DEFAULT_GOAL := help
 # A pipe fails if any part of it does.
 SHELL := bash
@@ -19,6 +19,7 @@ help:
 	@echo "make test-trainer   tests that need torch and Ray (fetches 0.7 GB the first time)"
 	@echo "make demo-loop      traffic shifts, an alarm, a new model is trained, signed for and swapped in"
 	@echo "make clients        build docs/clients in five languages and ask a server with each"
+	@echo "make gpu            what tests of GPU engines need on a machine without one (100 MB; part of make test)"
 	@echo "make lint           mypy strict, ruff, rustfmt, clippy with warnings denied"
 	@echo "make bench          every figure of the README (about 40 minutes; S=packed for one)"
 	@echo "make install-check  pip install . into a clean environment, and serve from there"
@@ -51,7 +52,7 @@ build: $(VENV)/.deps
 demo: build
 	@$(RUN) bench.demo
 
-test: build
+test: build gpu
 	$(CARGO) test --locked --workspace --quiet
 	$(RUN) pytest -q
 
@@ -60,6 +61,30 @@ test-trainer: build $(VENV)/.trainer
 
 demo-loop: build $(VENV)/.trainer
 	@$(RUN) bench.demo_loop
+
+# A wheel of pycuda, which builds only where CUDA's headers are; without one those tests are skipped
+# and say so. The real libraries' Python layers are only imported, each from a folder of its own.
+GPU_WHEELS := $(wildcard $(or $(PYCUDA_WHEELS),../shared/gpu/wheels))
+BINDINGS   := $(basename $(notdir $(wildcard requirements/bindings/*.txt)))
+
+gpu: $(VENV)/.gpu
+
+$(VENV)/.gpu: requirements/gpu.txt $(wildcard requirements/bindings/*.txt) $(VENV)/.deps
+	@if test -z "$(GPU_WHEELS)"; then \
+		echo "== no wheel of pycuda (PYCUDA_WHEELS=DIR): tests of GPU engines are skipped"; \
+	elif $(RUN) pip install --disable-pip-version-check --quiet --no-deps --no-index \
+			--find-links $(GPU_WHEELS) pycuda && \
+		$(RUN) pip install --disable-pip-version-check --quiet --no-deps --require-hashes \
+			-r requirements/gpu.txt && \
+		for version in $(BINDINGS); do \
+			rm -rf build/gpu-bindings/$$version && \
+			$(RUN) pip install --disable-pip-version-check --quiet --no-deps --require-hashes \
+				-r requirements/bindings/$$version.txt --target build/gpu-bindings/$$version || exit 1; \
+		done; then \
+		touch $@; \
+	else \
+		echo "== not all that tests of GPU engines need could be fetched: those that lack it are skipped"; \
+	fi
 
 # Part of `make test` too; a language that is not installed is left out, and said so.
 clients: build
@@ -93,6 +118,10 @@ lock: $(VENV)/.deps
 	$(COMPILE) pyproject.toml --extra trainer --constraints requirements/dev.txt \
 		--overrides requirements/no-cuda.txt -o requirements/trainer.txt
 	$(COMPILE) docs/clients/python/requirements.in -o docs/clients/python/requirements.txt
+	$(COMPILE) requirements/gpu.in -c requirements/dev.txt -o requirements/gpu.txt
+	for version in $(basename $(notdir $(wildcard requirements/bindings/*.in))); do \
+		$(COMPILE) requirements/bindings/$$version.in -o requirements/bindings/$$version.txt || exit 1; \
+	done
 	for peer in $(PEERS); do \
 		$(COMPILE) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit 1; \
 	done

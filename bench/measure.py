@@ -12,6 +12,7 @@ from typing import Any
 from bench import models, servers
 from bench.comparison import peers
 from bench.encoder import encoder_share
+from bench.gpu_double import gpu_host_cost, gpu_soak
 from bench.load import LoadSpec, run
 from bench.overload import overload
 from bench.precision import precision
@@ -255,4 +256,6 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "peers": peers,
     "precision": precision,
     "train": training,
+    "gpu_host_cost": gpu_host_cost,
+    "gpu_soak": gpu_soak,
 }

@@ -22,6 +22,8 @@ KINDS = (
     "telemetry",
     "encoder_share",
     "train",
+    "gpu_host_cost",
+    "gpu_soak",
 )
 
 
@@ -54,6 +56,7 @@ class Scenario:
     swaps: int = 0
     share: float = 1.0
     cancel_share: float = 0.0
+    batches: int = 0
 
 
 def read(path: Path) -> Scenario:

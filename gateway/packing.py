@@ -61,6 +61,8 @@ class Wishes:
         unbatched: requests share no batches; every shape is that of one request.
         text: how text becomes the graph's tokens.
         string_bytes: of tensors of strings, the most bytes of one string.
+        engine: what runs the graph.
+        files: further files of the directory, by name: an engine's own, adapters.
     """
 
     decision: Decision | None = None
@@ -70,6 +72,8 @@ class Wishes:
     unbatched: bool = False
     text: Text | None = None
     string_bytes: int = 256
+    engine: str = "onnxruntime"
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The wishes as the data plane reads them."""
@@ -133,7 +137,8 @@ def pack_graph(
         text = _native.contract_of_graph(data, GRAPH, wishes.to_json())
     except ValueError as error:
         raise PackError(f"{graph}: {error}") from error
-    files = {GRAPH: data, CONTRACT: text.encode()}
+    text = text.replace('engine = "onnxruntime"', f'engine = "{wishes.engine}"', 1)
+    files = {**wishes.files, GRAPH: data, CONTRACT: text.encode()}
     if wishes.text:
         files[TOKENIZER] = wishes.text.tokenizer
     return _place(name, repository, files)
@@ -147,6 +152,18 @@ def pack_contract(contract: str, name: str, repository: Path) -> Packed:
 
     """
     return _place(name, repository, {CONTRACT: contract.encode()})
+
+
+def pack_files(files: Mapping[str, bytes], name: str, repository: Path) -> Packed:
+    """Pack the files of a model directory, its contract among them; the manifest is made here.
+
+    Raises:
+        PackError: they do not make a model, or the name is not a model's name.
+
+    """
+    use_onnxruntime()
+    given = {file: data for file, data in files.items() if file != "manifest.json"}
+    return _place(name, repository, given)
 
 
 def _place(name: str, repository: Path, files: dict[str, bytes]) -> Packed:

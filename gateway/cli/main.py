@@ -2,7 +2,7 @@
 
 import typer
 
-from gateway.cli import models, pack, serve, status
+from gateway.cli import engines, models, pack, serve, status
 from governance.cli import (
     approve,
     audit,
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.command(epilog=EPILOG)(serve.serve)
 app.command(epilog=EPILOG)(pack.pack)
 app.add_typer(models.app, name="models", epilog=EPILOG)
+app.add_typer(engines.app, name="engines", epilog=EPILOG)
 app.command(epilog=EPILOG)(status.status)
 app.add_typer(keys.app, name="keys", epilog=EPILOG)
 app.add_typer(policy.app, name="policy", epilog=EPILOG)

@@ -14,17 +14,24 @@ Repository = Annotated[Path, typer.Argument(help="A repository: NAME/N/ folders.
 AsJson = Annotated[bool, typer.Option("--json")]
 
 
-def _check(repository: Path, as_json: bool, load: bool) -> list[dict[str, Any]]:
+def scan(repository: Path, as_json: bool) -> list[dict[str, Any]]:
+    """Name, version and path of every model directory of a repository; none ends the command."""
     from gateway import _native  # noqa: PLC0415
-    from gateway.runtime import use_onnxruntime  # noqa: PLC0415
 
-    use_onnxruntime()
     try:
         versions: list[dict[str, Any]] = json.loads(_native.scan(repository))
     except ValueError as error:
         fail(str(error), USAGE, as_json)
     if not versions:
         fail(f"{repository} holds no model (expected NAME/N/manifest.json)", USAGE, as_json)
+    return versions
+
+
+def _check(repository: Path, as_json: bool, load: bool) -> list[dict[str, Any]]:
+    from gateway.runtime import use_onnxruntime  # noqa: PLC0415
+
+    use_onnxruntime()
+    versions = scan(repository, as_json)
     return [version | _found(Path(version["path"]), load) for version in versions]
 
 

@@ -48,6 +48,18 @@ def pack(
         int,
         typer.Option(min=1, help="Bytes of one string at most, where the graph takes strings."),
     ] = 256,
+    engine: Annotated[str, typer.Option(help="What runs the graph.")] = "onnxruntime",
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", help="A further file: engine.toml, an adapter's values."),
+    ] = None,
+    contract: Annotated[
+        Path | None,
+        typer.Option(
+            help="The contract, in place of one read from the graph: for graphs with inputs that "
+            "callers do not send."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Make DIR/NAME/N from an ONNX graph: contract, manifest, digest.
@@ -55,7 +67,16 @@ def pack(
     Inputs and outputs are read from the graph; the first dimension of each must be the batch, of
     variable size, unless --unbatched. The same model packed twice keeps its number.
     """
-    from gateway.packing import Decision, PackError, Text, Wishes, pack_graph  # noqa: PLC0415
+    from gateway.packing import (  # noqa: PLC0415
+        CONTRACT,
+        GRAPH,
+        Decision,
+        PackError,
+        Text,
+        Wishes,
+        pack_files,
+        pack_graph,
+    )
 
     decision = None
     if threshold is not None:
@@ -73,8 +94,11 @@ def pack(
         )
     try:
         text = Text(tokenizer.read_bytes(), "text", max_tokens, max_bytes) if tokenizer else None
+        files = {path.name: path.read_bytes() for path in file or []}
+        whole = {GRAPH: graph, CONTRACT: contract} if contract else {}
+        own = {where: path.read_bytes() for where, path in whole.items()}
     except OSError as error:
-        fail(f"{tokenizer}: {error.strerror}", USAGE, as_json)
+        fail(f"{error.filename}: {error.strerror}", USAGE, as_json)
     wishes = Wishes(
         decision=decision,
         fallback=_fallback(fallback, as_json),
@@ -82,9 +106,14 @@ def pack(
         unbatched=unbatched,
         text=text,
         string_bytes=string_bytes,
+        engine=engine,
+        files=files,
     )
     try:
-        packed = pack_graph(graph, name, out, wishes=wishes)
+        if own:
+            packed = pack_files(files | own, name, out)
+        else:
+            packed = pack_graph(graph, name, out, wishes=wishes)
     except PackError as error:
         fail(str(error), REFUSED, as_json)
     say(f"{packed.path}: {packed.digest}{'' if packed.new else ' (was there already)'}")

@@ -38,6 +38,10 @@ def serve(
         int | None, typer.Option(min=1, help="Threads that speak gRPC [half the cores].")
     ] = None,
     lanes: Annotated[int | None, typer.Option(min=1, help="Threads that run batches [1].")] = None,
+    engines: Annotated[
+        Path | None,
+        typer.Option(help="Settings of GPUs ($SLUICEGATE_ENGINES).", metavar="FILE"),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object when ready.")
     ] = False,
@@ -50,10 +54,12 @@ def serve(
     """
     # Light until here: what a command does not need, it does not load.
     from gateway import _native  # noqa: PLC0415
+    from gateway.cli.engines import use  # noqa: PLC0415
     from gateway.runtime import use_onnxruntime  # noqa: PLC0415
 
     if models is None and config is None:
         fail("say which models to serve: --models DIR, or --config FILE", USAGE, as_json)
+    use(engines)
     flags: dict[str, str | int] = {}
     for key, value in (
         ("models", str(models) if models else None),

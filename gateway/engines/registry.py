@@ -14,6 +14,7 @@ GROUP = "sluicegate.engines"
 BUILT_IN: Mapping[str, str] = {
     "numpy": "gateway.engines.numpy_identity",
     "openvino": "gateway.engines.openvino",
+    "tensorrt": "gateway.engines.tensorrt",
 }
 
 

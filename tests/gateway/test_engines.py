@@ -81,7 +81,9 @@ def test_an_engine_that_breaks_the_contract_is_told_how(way: str, sentence: str)
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
-    with pytest.raises(EngineError, match="no engine 'nothing'; there are numpy, openvino"):
+    with pytest.raises(
+        EngineError, match="no engine 'nothing'; there are numpy, openvino, tensorrt"
+    ):
         find("nothing")
 
 
@@ -101,7 +103,9 @@ def test_an_engine_that_is_not_there_is_said_at_load(tmp_path: Path, serve: Serv
     pack_contract(CONTRACT % "abacus", "echo", tmp_path)
     models.pack_identity(tmp_path, "good")
     told = model_status(serve(tmp_path), "echo")
-    assert told["error"].startswith("there is no engine 'abacus'; there are numpy, openvino")
+    assert told["error"].startswith(
+        "there is no engine 'abacus'; there are numpy, openvino, tensorrt"
+    )
 
 
 # An engine of another package, offered by an entry point.

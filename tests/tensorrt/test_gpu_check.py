@@ -1,0 +1,67 @@
+"""`python -m bench.gpu_check` on the doubles, and the decoder that it times."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bench.gpu_shapes import LARGE, SMALL, Decoder, decoder
+from tests.tensorrt.conftest import Machine
+
+TINY = Decoder(width=16, layers=2, heads=4, groups=2, head=4, inner=24, words=50, length=8)
+
+
+def test_the_check_runs_where_a_driver_is_and_says_what_it_could_not(
+    machine: Machine, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "bench.gpu_check", "--shape", "tabular", "--seconds", "0.1"]
+    command += ["--no-gateway", "--out", str(tmp_path)]
+
+    def check(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env={**machine.environment, **more},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    done = check()
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert told["machine"]["gpu"] == "driver double"
+    trt, cuda = told["rows"]
+    assert trt["about"].startswith("tensorrt 11.4")
+    assert trt["furthest_from_cpu"] < 1e-5
+    assert [each["rows"] for each in trt["bare"]] == [1, 8, 64]
+    assert all(each["p50_us"] > 0 for each in trt["bare"])
+    assert cuda["not_run"] == "this ONNX Runtime has no CUDAExecutionProvider"
+    none = check(DRIVER_DOUBLE_NO_DEVICE="1")
+    assert none.returncode == 3
+    assert "there is no GPU" in none.stderr
+
+
+def test_the_decoder_reads_its_tokens_in_order(tmp_path: Path) -> None:
+    files = decoder(TINY, tmp_path)
+    assert sorted(files) == ["model.onnx", "weights.bin"]
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    ids = np.arange(16, dtype=np.int64).reshape(2, 8)
+    whole = session.run(None, {"input_ids": ids})[0]
+    assert whole.shape == (2, 1)
+    assert np.isfinite(whole).all()
+    alone = session.run(None, {"input_ids": ids[1:]})[0]
+    np.testing.assert_allclose(alone, whole[1:], atol=2e-3)
+    # The first token reaches the last one's score, and so does the order.
+    for changed in (np.roll(ids, 1, axis=1), np.where(ids % 8 == 0, 40, ids)):
+        assert np.abs(session.run(None, {"input_ids": changed})[0] - whole).min() > 1e-3
+
+
+def test_the_decoders_have_the_sizes_that_they_are_called_by() -> None:
+    assert 0.45e9 < SMALL.parameters < 0.55e9
+    assert 3.8e9 < LARGE.parameters < 4.2e9
