@@ -142,8 +142,10 @@ def main(
         requests = root / "requests.bin"
         workload.write_requests(requests, workload.encode_rows(NAME, models.rows(256)))
         # A log that cannot be written must not stop anything.
-        with servers.sluicegate(root / "models", log=Path("/dev/full")) as server:
-            problems = _soak(console, server, requests, minutes, rate)
+        config = f'control_socket = "{root}/control"\n'
+        with servers.sluicegate(root / "models", config=config, log=Path("/dev/full")) as server:
+            swaps = Swaps(server, root / "control")
+            problems = _soak(console, swaps, requests, minutes, rate)
     for problem in problems:
         console.print(f"[red]wrong:[/] {problem}")
     if problems:
@@ -151,10 +153,9 @@ def main(
     console.print("[green]nothing is wrong")
 
 
-def _soak(
-    console: Console, server: Contender, requests: Path, minutes: float, rate: float
-) -> list[str]:
-    swaps, faults = Swaps(server), Faults(server, requests)
+def _soak(console: Console, swaps: Swaps, requests: Path, minutes: float, rate: float) -> list[str]:
+    server = swaps.server
+    faults = Faults(server, requests)
     swaps.to(1)
     run(LoadSpec(requests, 3.0, in_flight=64), server.port)
     memory, until = server.resident_mb(), time.monotonic() + 60 * minutes

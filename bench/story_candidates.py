@@ -118,7 +118,7 @@ def approval(action: Any, model: str, shown: dict[str, Any], policy: Any, *by: S
         candidate=shown["candidate"],
         incumbent=shown["incumbent"],
         shadow_report=shown["report"] if action == "promote" else None,
-        evidence=shown["evidence"] if action == "promote" else None,
+        evidence=shown["evidence"] if action in ("shadow", "promote", "validate") else None,
         policy=policy.digest,
         policy_version=policy.version,
         audience=policy.audience,
