@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -40,17 +40,20 @@ SHADOW: Final = """\
 alpha = "0.2"
 disagreement_limit = "0.2"
 error_limit = "0.2"
-shed_limit = "0.5"
+shed_limit = "0.2"
 latency_ratio = "10"
 block_ms = 1
 min_hours = 0
 n_min = 100
-n_max = 100000
+n_max = 20000
 window_pairs = 100
 caller_share = "1"
 caller_pairs_per_hour = 1000000
 """
-COMPARISON_S: Final = 90.0
+COMPARISON_S: Final = 30.0
+# A comparison has a window of its own, at a load that leaves it time: it is not what is measured.
+COMPARING_RATE: Final = 3000.0
+COMPARING_S: Final = 6.0
 LOOK_S: Final = 0.002
 
 
@@ -200,7 +203,7 @@ class Found:
 
 
 def promotion(s: Scenario, say: Say) -> Result:
-    """`swaps` times at `load_fraction` of capacity: compared, promoted, rolled back.
+    """`swaps` times: compared, then promoted and rolled back at `load_fraction` of capacity.
 
     Each turn has a steady window, one in whose middle the candidate is promoted, and one in whose
     middle it is rolled back. The data plane and the governance service share the server's cores.
@@ -247,6 +250,8 @@ def _turns(s: Scenario, say: Say, fleet: Fleet) -> tuple[Found, float, float]:
         spec = load_spec(
             s, requests, rate=rate, seed=turn + 1, samples=samples, responses=responses
         )
+        if what == "comparing":
+            spec = replace(spec, rate=COMPARING_RATE, duration_s=COMPARING_S)
         report = _during(spec, fleet.server.port, act)
         found.runs.append({"window": what, "turn": turn, **report})
         if what != "comparing":
@@ -280,7 +285,7 @@ def _during(spec: LoadSpec, port: int, act: Callable[[], None] | None) -> dict[s
     failed: list[BaseException] = []
 
     def acting() -> None:
-        time.sleep(spec.warmup_s + spec.duration_s / 3)
+        time.sleep(spec.warmup_s + min(1.0, spec.duration_s / 3))
         try:
             if act is not None:
                 act()
