@@ -38,9 +38,7 @@ class ControlSocket:
         """End a shadow."""
         self._command("end_shadow", model=model)
 
-    def canary(
-        self, model: str, version: int, share: float, salt: bytes, wishes: Wishes
-    ) -> None:
+    def canary(self, model: str, version: int, share: float, salt: bytes, wishes: Wishes) -> None:
         """Let a version answer a share of the callers."""
         told = {"model": model, "version": version, "share": share, "salt": salt.hex()}
         self._command("canary", **told, wishes=wishes.plain())
