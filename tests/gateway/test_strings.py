@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from bench.servers import Contender
 from gateway.engines import Bucket, Model, Tensor, find
-from gateway.packing import PackError, Packed, Wishes, pack_contract, pack_graph
+from gateway.packing import Packed, PackError, Wishes, pack_contract, pack_graph
 from gateway.wire import open_inference_pb2 as pb
 from tests import graphs
 from tests.calls import connect, model_status
