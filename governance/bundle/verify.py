@@ -21,13 +21,14 @@ from governance.bundle.groups import (
 from governance.bundle.manifest import Manifest, read_listed, read_manifest
 from governance.bundle.measure import cost, read_run
 from governance.bundle.measured import Serving
-from governance.bundle.requirements import GATES, missing
+from governance.bundle.requirements import missing
 from governance.bundle.signatures import Outcome, check_statements
 from governance.checks import Checks
 from governance.dsse import Envelope
 from governance.errors import GovernanceError
 from governance.model_directory import model_digest
 from governance.policy_history import PolicyHistory
+from governance.vocabulary import GATES
 
 
 @dataclass(frozen=True)

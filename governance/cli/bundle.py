@@ -17,13 +17,14 @@ from governance.bundle.groups import GROUPS, Group
 from governance.bundle.measure import cost, read_run
 from governance.bundle.measured import Serving
 from governance.bundle.page import render as render_page
-from governance.bundle.requirements import GATES, missing
+from governance.bundle.requirements import missing
 from governance.bundle.verify import Verification
 from governance.bundle.verify import verify as verify_bundle
 from governance.cli.checks import read_chain, show_checks, show_sum
 from governance.cli.outcome import refuse, write_file
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, MalformedError
+from governance.vocabulary import GATES
 
 app = typer.Typer(
     help=(

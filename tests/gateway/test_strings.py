@@ -1,5 +1,6 @@
 """Models that take and give strings: categories in, labels out, beside numbers."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def graph() -> bytes:
     return _fit()
 
 
-def _ask(cities: list[str | bytes], amounts: list[float], typed: bool = False) -> Any:
+def _ask(cities: Sequence[str | bytes], amounts: list[float], typed: bool = False) -> Any:
     texts = [c.encode() if isinstance(c, str) else c for c in cities]
     asked = pb.ModelInferRequest(model_name="m")
     city = asked.inputs.add(name="city", datatype="BYTES", shape=[len(texts), 1])

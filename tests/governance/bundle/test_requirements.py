@@ -13,14 +13,13 @@ from governance.bundle.folder import Bundle
 from governance.bundle.groups import GROUPS, Change
 from governance.bundle.requirements import (
     ADDED,
-    GATES,
     IN_PLACE_OF_ANOTHER,
-    Gate,
     check,
     missing,
     required,
 )
 from governance.statements import KINDS
+from governance.vocabulary import GATES, Gate
 from tests.governance.bundle import evidence
 from tests.governance.signing import CANDIDATE, MODEL
 
