@@ -26,8 +26,9 @@ const SLEEP: libc::timespec = libc::timespec {
 };
 
 thread_local! {
-    /// This thread's timer; null if it has none. Without a destructor, so that a handler may read it.
-    static TIMER: Cell<libc::timer_t> = const { Cell::new(ptr::null_mut()) };
+    /// This thread's timer, if it has one: the first of a process is number 0, which is null. Without a
+    /// destructor, so that a handler may read it.
+    static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
 }
 
 /// As long as it lives the calling thread is courteous; it is dropped by the same thread. Where the
@@ -38,7 +39,7 @@ pub struct Courtesy(PhantomData<*const ()>);
 impl Courtesy {
     pub fn begin() -> Self {
         if let Some(timer) = signal().and_then(timer) {
-            TIMER.set(timer);
+            TIMER.set(Some(timer));
             arm(timer);
         }
         Self(PhantomData)
@@ -47,9 +48,8 @@ impl Courtesy {
 
 impl Drop for Courtesy {
     fn drop(&mut self) {
-        let timer = TIMER.replace(ptr::null_mut());
-        if !timer.is_null() {
-            // SAFETY: made by `timer` and deleted once; a signal that is under way finds null.
+        if let Some(timer) = TIMER.take() {
+            // SAFETY: made by `timer` and deleted once; a signal that is under way finds none.
             unsafe { libc::timer_delete(timer) };
         }
     }
@@ -74,10 +74,9 @@ fn arm(timer: libc::timer_t) {
 static SLEEPS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn give_way(_: libc::c_int) {
-    let timer = TIMER.get();
-    if timer.is_null() {
+    let Some(timer) = TIMER.get() else {
         return;
-    }
+    };
     // SAFETY: the calls are allowed in a signal handler; the interrupted code's errno is kept.
     unsafe {
         let errno = libc::__errno_location();
@@ -135,7 +134,7 @@ mod tests {
     fn a_courteous_thread_sleeps_in_between_and_goes_on_all_the_same() {
         serve_with(1);
         let courtesy = Courtesy::begin();
-        assert!(!TIMER.get().is_null(), "a timer could be had");
+        assert!(TIMER.get().is_some(), "a timer could be had");
         let (before, begun, used) = (SLEEPS.load(Relaxed), now(), thread_time());
         // So much work of its own: a thread that only slept would never have done it.
         while thread_time() - used < 20 * MILLIS && now() - begun < 20 * SECONDS {
@@ -144,7 +143,7 @@ mod tests {
         assert!(thread_time() - used >= 20 * MILLIS, "it gets on");
         assert!(SLEEPS.load(Relaxed) > before, "and sleeps");
         drop(courtesy);
-        assert!(TIMER.get().is_null());
+        assert!(TIMER.get().is_none());
         // Nobody of this test's serves any more.
         falls_asleep();
     }

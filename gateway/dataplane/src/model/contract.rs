@@ -487,7 +487,7 @@ mod tests {
             ("column = 1", "colum = 1", "colum"),
             ("threshold = 0.5", "threshold = nan", "finite"),
             ("\"onnxruntime\"", "\"delay\"", "takes no 'graph'"),
-            ("\"FP32\"", "\"BYTES\"", "[text] is missing"),
+            ("\"FP32\"", "\"BYTES\"", "it needs max_bytes"),
             (
                 "[decision]",
                 "fallback.outputs.z = [0]\n[decision]",
