@@ -27,7 +27,10 @@ class FileDataPlane:
         return found
 
     def _keep(self, state: dict[str, Any]) -> None:
-        self._file.write_text(json.dumps(state))
+        # At once or not at all: a gateway does not forget what it serves when another is killed.
+        aside = self._file.with_suffix(".new")
+        aside.write_text(json.dumps(state))
+        aside.replace(self._file)
 
     def _answer(self) -> None:
         if self.away:
