@@ -21,7 +21,8 @@ class LoadSpec:
 
     `rate` (open loop, requests/s, Poisson) or `in_flight` (closed loop); `deadline_us` is sent
     with each request; `cpu` pins the generator; `requests` is the file of encoded messages, None
-    for empty ones. `timeout_s` ends a run that a server leaves hanging.
+    for empty ones. `witness` are cores to watch for pauses of the machine. `timeout_s` ends a run
+    that a server leaves hanging.
     """
 
     requests: Path | None
@@ -40,6 +41,7 @@ class LoadSpec:
     cancel_share: float | None = None
     progress: bool = False
     timeout_s: float | None = None
+    witness: tuple[int, ...] = ()
 
 
 def binary() -> Path:
@@ -86,6 +88,8 @@ def run(spec: LoadSpec, port: int, *extra: str) -> dict[str, Any]:
         for flag, value in options.items():
             if value is not None:
                 command += [flag, str(value)]
+        for core in spec.witness:
+            command += ["--witness", str(core)]
         if spec.progress:
             command.append("--progress")
         try:

@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from bench import models, servers, workload
 from bench.load import LoadError, LoadSpec, run
 from bench.results import Bar, Figure, Result
-from bench.samples import latencies
+from bench.samples import Windows, compared
 from bench.scenario import Scenario
 from bench.servers import Contender
-from bench.setting import Say, conditions_of, load_spec, ok_per_s
+from bench.setting import Say, conditions_of, load_spec, ok_per_s, watched_cores
 from bench.story_candidates import approval, signed_statements
 from bench.story_desk import Desk
 from bench.story_people import People
-from bench.swap import NAME, mixed, p999, pack_marked
+from bench.swap import NAME, mixed, pack_marked
 from gateway.packing import Decision, Wishes
 from gateway.wire import open_inference_pb2 as pb
 from gateway.wire import open_inference_pb2_grpc as stubs
@@ -54,7 +52,9 @@ COMPARISON_S: Final = 30.0
 # A comparison has a window of its own, at a load that leaves it time: it is not what is measured.
 COMPARING_RATE: Final = 3000.0
 COMPARING_S: Final = 6.0
-LOOK_S: Final = 0.002
+# Between two looks at who answers: the figure is so much too long, and the looking costs a core
+# that serves no more than a tenth.
+LOOK_S: Final = 0.01
 
 
 @dataclass
@@ -192,8 +192,9 @@ class Fleet:
 class Found:
     """What the windows showed."""
 
-    steady: list[NDArray[np.uint32]] = field(default_factory=list)
-    promoting: list[NDArray[np.uint32]] = field(default_factory=list)
+    steady: Windows
+    promoting: Windows
+    back: Windows
     promoted_ms: list[float] = field(default_factory=list)
     back_ms: list[float] = field(default_factory=list)
     compared_s: list[float] = field(default_factory=list)
@@ -242,14 +243,23 @@ def _turns(s: Scenario, say: Say, fleet: Fleet) -> tuple[Found, float, float]:
     workload.write_requests(requests, workload.encode_rows(NAME, models.rows(256)))
     say(f"{s.name}: capacity")
     capacity = ok_per_s(run(load_spec(s, requests, in_flight=64), fleet.server.port))
-    rate, found = s.load_fraction * capacity, Found()
+    rate, witness = s.load_fraction * capacity, watched_cores(s)
+    steady, promoting, back = (
+        Windows(name, s.load_fraction, bool(witness))
+        for name in ("steady", "with a promotion", "with a rollback")
+    )
+    found = Found(steady, promoting, back)
 
-    def window(what: str, turn: int, act: Callable[[], None] | None = None) -> NDArray[np.uint32]:
+    def window(
+        what: str,
+        turn: int,
+        act: Callable[[], None] | None = None,
+        kept: Windows | None = None,
+    ) -> None:
         say(f"{s.name}: turn {turn + 1} of {s.swaps}, {what}")
         samples = folder / "samples.bin"
-        spec = load_spec(
-            s, requests, rate=rate, seed=turn + 1, samples=samples, responses=responses
-        )
+        more = {"rate": rate, "seed": turn + 1, "samples": samples, "witness": witness}
+        spec = load_spec(s, requests, responses=responses, **more)
         if what == "comparing":
             spec = replace(spec, rate=COMPARING_RATE, duration_s=COMPARING_S)
         report = _during(spec, fleet.server.port, act)
@@ -258,9 +268,10 @@ def _turns(s: Scenario, say: Say, fleet: Fleet) -> tuple[Found, float, float]:
             seen, wrong = mixed(responses, fleet.digests)
             found.checked += seen
             found.wrong += wrong
-        return latencies(samples)
+        if kept is not None:
+            kept.add(samples, report)
 
-    def compared(digest: str) -> None:
+    def compare(digest: str) -> None:
         found.compared_s.append(fleet.compare(digest))
 
     def promoted(digest: str, signed: bytes) -> None:
@@ -271,12 +282,12 @@ def _turns(s: Scenario, say: Say, fleet: Fleet) -> tuple[Found, float, float]:
 
     for turn in range(s.swaps):
         digest = fleet.submit(turn + 2)
-        window("comparing", turn, partial(compared, digest))
-        found.steady.append(window("steady", turn))
+        window("comparing", turn, partial(compare, digest))
+        window("steady", turn, None, found.steady)
         signed = fleet.sign("promote", digest, "dora", "greta")
-        found.promoting.append(window("promoting", turn, partial(promoted, digest, signed)))
+        window("promoting", turn, partial(promoted, digest, signed), found.promoting)
         signed = fleet.sign("rollback", digest, "olga")
-        window("rolling back", turn, partial(rolled_back, signed))
+        window("rolling back", turn, partial(rolled_back, signed), found.back)
     return found, rate, capacity
 
 
@@ -303,14 +314,11 @@ def _during(spec: LoadSpec, port: int, act: Callable[[], None] | None) -> dict[s
 
 def _told(s: Scenario, found: Found, rate: float, capacity: float) -> Result:
     times, back_ms = s.targets
-    steady, promoting = p999(found.steady), p999(found.promoting)
-    pairs = [p999([b]) / p999([a]) for a, b in zip(found.steady, found.promoting, strict=True)]
     errors = sum(r["sent"] - r["ok"] for r in found.runs)
     figures = (
-        Figure(
-            "p99.9 with a promotion against steady", "times", (promoting / steady,), times, False
+        *compared(
+            "p99.9 with a promotion against steady", found.promoting, found.steady, 0.999, times
         ),
-        Figure("… window by window", "times", tuple(pairs)),
         Figure("calls that were not answered well", "", (errors,), 0, at_least=False),
         Figure("answers that mix versions", "", (found.wrong,), 0, at_least=False),
         Figure("answers checked for that", "", (found.checked,)),
@@ -318,9 +326,9 @@ def _told(s: Scenario, found: Found, rate: float, capacity: float) -> Result:
         Figure("slowest rollback", "ms", (max(found.back_ms),)),
         Figure("promotion, from call to first answer", "ms", tuple(found.promoted_ms)),
         Figure("comparison, from signature to report", "s", tuple(found.compared_s)),
-        Figure("p99.9 steady", "µs", tuple(p999([a]) for a in found.steady)),
-        Figure("p99.9 with a promotion", "µs", tuple(p999([b]) for b in found.promoting)),
+        Figure("p99.9 with a rollback", "µs", found.back.quantiles(0.999)),
     )
-    bars = (Bar("steady, p99.9", steady), Bar("with a promotion, p99.9", promoting))
+    shown = found.steady, found.promoting, found.back
+    bars = tuple(Bar(f"{w.name}, p99.9", w.quantile(0.999)) for w in shown)
     told = conditions_of(s, rate=rate, capacity_per_s=capacity, turns=s.swaps, arrivals="Poisson")
     return Result(s.name, s.title, told, figures, bars, "µs", tuple(found.runs))

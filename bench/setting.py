@@ -1,5 +1,6 @@
 """What every kind of scenario is measured with: a model repository, requests, one load."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,18 @@ def load_spec(s: Scenario, requests: Path | None, **more: Any) -> LoadSpec:
     """The scenario's load, open or closed as `more` says."""
     told = {"duration_s": s.duration_s, "connections": s.connections, "rows": s.rows}
     return LoadSpec(requests=requests, cpu=s.generator_core, **(told | more))
+
+
+def watched_cores(s: Scenario) -> tuple[int, ...]:
+    """Cores of server and generator, or none where real-time priority is not allowed."""
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return ()
+    os.sched_setscheduler(0, policy, parameter)
+    cores = {int(core) for part in s.server_cores.split(",") for core in part.split("-")}
+    return tuple(sorted(cores | ({s.generator_core} if s.generator_core is not None else set())))
 
 
 def model_status(server: Contender, name: str) -> dict[str, Any]:

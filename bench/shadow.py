@@ -1,5 +1,6 @@
 """What a shadow costs the callers: p99 with an equal model in shadow against without, in turns."""
 
+import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,16 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench import models, servers
 from bench.encoder import TEXTS, fitted_encoder
 from bench.load import run
 from bench.results import Bar, Figure, Result
-from bench.samples import latencies
+from bench.samples import Windows, compared
 from bench.scenario import Scenario
-from bench.setting import Say, conditions_of, load_spec, model_status, ok_per_s, workspace
+from bench.setting import (
+    Say,
+    conditions_of,
+    load_spec,
+    model_status,
+    ok_per_s,
+    watched_cores,
+    workspace,
+)
 from bench.specialists import SENSITIVE_CONTENT, pack, requests
 from bench.workload import write_requests
 from gateway.control import source
@@ -59,7 +65,8 @@ def shadow(s: Scenario, say: Say) -> Result:
 
     The shadow sees `share` of the batches and compares one pair in 200 ms. The figure is the median
     over pairs of neighbouring windows of the ratio of their p99s: one window in which the machine
-    stood still would decide the p99 of all answers together, which is shown beside it.
+    stood still would decide the p99 of all answers together, which is shown beside it, and once
+    more without the machine's pauses.
     """
     with _subject(s, say) as (name, repository, messages), tempfile.TemporaryDirectory() as folder:
         socket, samples = Path(folder, "control"), Path(folder, "samples.bin")
@@ -71,24 +78,26 @@ def shadow(s: Scenario, say: Say) -> Result:
             closed = load_spec(s, messages, in_flight=in_flight)
             capacity = ok_per_s(run(closed, server.port))
             rate = s.load_fraction * capacity
-            kept: dict[str, list[NDArray[np.uint32]]] = {"without": [], "with": []}
+            witness = watched_cores(s)
+            without, shadowed = (
+                Windows(name, s.load_fraction, bool(witness)) for name in ("without", "with")
+            )
             runs: list[dict[str, Any]] = []
             seen: list[dict[str, Any]] = []
             for turn in range(s.repeats):
                 # Every other turn begins with the other one: what drifts hits both.
-                order = ("without", "with") if turn % 2 == 0 else ("with", "without")
-                for which in order:
-                    say(f"{s.name}: {which} a shadow, window {turn + 1} of {s.repeats}")
-                    if which == "with":
+                for kept in (without, shadowed) if turn % 2 == 0 else (shadowed, without):
+                    say(f"{s.name}: {kept.name} a shadow, window {turn + 1} of {s.repeats}")
+                    if kept is shadowed:
                         _start(socket, name, s.share)
-                    spec = load_spec(s, messages, rate=rate, seed=turn + 1, samples=samples)
-                    report = run(spec, server.port)
-                    if which == "with":
+                    more = {"rate": rate, "seed": turn + 1, "samples": samples}
+                    report = run(load_spec(s, messages, witness=witness, **more), server.port)
+                    if kept is shadowed:
                         seen.append(source.command(socket, "end_shadow", model=name))
-                    kept[which].append(latencies(samples))
-                    runs.append({"window": which, "turn": turn, **report})
+                    kept.add(samples, report)
+                    runs.append({"window": kept.name, "turn": turn, **report})
             answered = model_status(server, name)["requests"]
-    return _told(s, kept, runs, seen, answered, rate, capacity)
+    return _told(s, (without, shadowed), runs, seen, answered, rate, capacity)
 
 
 def _start(socket: Path, name: str, share: float) -> None:
@@ -96,40 +105,31 @@ def _start(socket: Path, name: str, share: float) -> None:
     source.command(socket, "shadow", model=name, version=2, wishes=wishes)
 
 
-def _p99(windows: list[NDArray[np.uint32]]) -> float:
-    return float(np.quantile(np.concatenate(windows), 0.99))
-
-
 def _told(
     s: Scenario,
-    kept: dict[str, list[NDArray[np.uint32]]],
+    windows: tuple[Windows, Windows],
     runs: list[dict[str, Any]],
     seen: list[dict[str, Any]],
     answered: dict[str, int],
     rate: float,
     capacity: float,
 ) -> Result:
-    without, shadowed = kept["without"], kept["with"]
-    pairs = tuple(_p99([b]) / _p99([a]) for a, b in zip(without, shadowed, strict=True))
+    without, shadowed = windows
     mirrored = sum(t["queue"]["mirrored_rows"] for t in seen)
     dropped = sum(t["queue"]["dropped_rows"] for t in seen)
-    rows = sum(map(len, shadowed))
+    rows = sum(map(len, shadowed.each))
     flips = sum(t["rows"]["down"] + t["rows"]["up"] for t in seen)
     figures = (
-        Figure(
-            "p99 with a shadow against without, window by window", "times", pairs, s.target, False
+        *compared(
+            "p99 with a shadow against without", shadowed, without, 0.99, s.target, "windows"
         ),
-        Figure("… of all windows together", "times", (_p99(shadowed) / _p99(without),)),
-        Figure("p99 without", "µs", tuple(_p99([w]) for w in without)),
-        Figure("p99 with", "µs", tuple(_p99([w]) for w in shadowed)),
         Figure("rows mirrored", "", (mirrored,)),
         Figure("mirrored rows that were dropped", "%", (100 * dropped / max(1, mirrored),)),
         Figure("decisions that differ between the equal models", "", (flips,), 0, False),
         Figure("calls that failed", "", (answered["failed"],), 0, False),
         Figure("answers in windows with a shadow", "", (rows,)),
     )
-    middle = {k: float(np.median([_p99([w]) for w in windows])) for k, windows in kept.items()}
-    bars = tuple(Bar(f"{which}, p99", value) for which, value in middle.items())
+    bars = tuple(Bar(f"{w.name}, p99", statistics.median(w.quantiles(0.99))) for w in windows)
     conditions = conditions_of(
         s, rate=rate, capacity_per_s=capacity, share=s.share, arrivals="Poisson", block_ms=200
     )

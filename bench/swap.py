@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bench import models, servers, workload
 from bench.load import LoadError, LoadSpec, run
 from bench.results import Bar, Figure, Result
-from bench.samples import latencies
+from bench.samples import Windows, compared
 from bench.scenario import Scenario
 from bench.servers import Contender
-from bench.setting import Say, conditions_of, load_spec, ok_per_s
+from bench.setting import Say, conditions_of, load_spec, ok_per_s, watched_cores
 from gateway.control import source
 from gateway.packing import Wishes, pack_graph
 from gateway.wire import open_inference_pb2 as pb
@@ -115,11 +114,6 @@ def _drive(socket: Path, pid: int, current: int, count: int, begin: float, gap: 
     sys.stdout.write(json.dumps(told))
 
 
-def p999(latencies: list[NDArray[np.uint32]]) -> float:
-    """Of all windows together, µs."""
-    return float(np.quantile(np.concatenate(latencies), 0.999))
-
-
 def mixed(responses: Path, digests: dict[str, str]) -> tuple[int, int]:
     """Good answers in the file, and those that are not wholly of the version that they name."""
     seen = wrong = 0
@@ -138,8 +132,9 @@ def mixed(responses: Path, digests: dict[str, str]) -> tuple[int, int]:
 def swap(s: Scenario, say: Say) -> Result:
     """`swaps` versions loaded one after the other at `load_fraction` of capacity.
 
-    Windows alternate: steady, then with a tenth or so of the swaps in it. The figure is the p99.9
-    of all answers in swapping windows against that of all steady ones. In one more window every
+    Windows alternate: steady, and with a tenth or so of the swaps in it. The figure is the p99.9
+    of all answers in swapping windows against that of all steady ones, once of all and once
+    without those that met a pause of the machine. In one more window every
     answer is kept and checked: digest, version and the version's own mark must agree. With
     `load_fraction` 0 there is no load: only memory is looked at.
     """
@@ -179,22 +174,28 @@ def _under_load(
     say(f"{s.name}: capacity")
     capacity = ok_per_s(run(load_spec(s, requests, in_flight=64), server.port))
     rate = s.load_fraction * capacity
-    steady: list[NDArray[np.uint32]] = []
-    swapping: list[NDArray[np.uint32]] = []
+    witness = watched_cores(s)
+    steady, swapping = (
+        Windows(name, s.load_fraction, bool(witness)) for name in ("steady", "swapping")
+    )
     runs: list[dict[str, Any]] = []
     done = in_time = 0
     for turn in range(s.repeats):
         count = (s.swaps - done) // (s.repeats - turn)
         done += count
-        for name, kept in (("steady", steady), ("swapping", swapping)):
-            say(f"{s.name}: {name}, window {turn + 1} of {s.repeats}")
+        # Every other turn begins with the other one: what drifts hits both.
+        for kept in (steady, swapping) if turn % 2 == 0 else (swapping, steady):
+            say(f"{s.name}: {kept.name}, window {turn + 1} of {s.repeats}")
             samples = root / "samples.bin"
-            spec = load_spec(s, requests, rate=rate, seed=turn + 1, samples=samples)
-            report = run(spec, server.port) if name == "steady" else swaps.during(spec, count)
-            if name == "swapping":
+            more = {"rate": rate, "seed": turn + 1, "samples": samples, "witness": witness}
+            spec = load_spec(s, requests, **more)
+            if kept is steady:
+                report = run(spec, server.port)
+            else:
+                report = swaps.during(spec, count)
                 in_time += sum(t <= spec.warmup_s + spec.duration_s for t in swaps.done_s)
-            kept.append(latencies(samples))
-            runs.append({"window": name, "turn": turn, "swaps": count, **report})
+            kept.add(samples, report)
+            runs.append({"window": kept.name, "turn": turn, "swaps": count, **report})
     say(f"{s.name}: every answer of one more window is checked")
     many = root / "many.bin"
     workload.write_requests(many, workload.encode_rows(NAME, models.rows(60_000)))
@@ -203,27 +204,22 @@ def _under_load(
     runs.append({"window": "checked", "swaps": checked, **swaps.during(spec, checked)})
     seen, wrong = mixed(responses, digests)
     errors = sum(r["sent"] - r["ok"] for r in runs)
-    pairs = tuple(p999([b]) / p999([a]) for a, b in zip(steady, swapping, strict=True))
-    ratio = p999(swapping) / p999(steady)
     slope = _slope(swaps.memory_mb)
     figures = (
-        Figure("p99.9 while swapping against steady, pooled", "times", (ratio,), s.target, False),
-        Figure("… window by window", "times", pairs),
+        *compared("p99.9 while swapping against steady", swapping, steady, 0.999, s.target),
         Figure("swaps that ended while the load was on", "", (in_time,), 0.95 * s.swaps),
         Figure("calls that were not answered well", "", (errors,), 0, at_least=False),
         Figure("answers that mix versions", "", (wrong,), 0, at_least=False),
         Figure("answers checked for that", "", (seen,)),
-        Figure("answers in swapping windows", "", (sum(map(len, swapping)),), 20_000),
-        Figure("p99.9 steady", "µs", tuple(p999([a]) for a in steady)),
-        Figure("p99.9 swapping", "µs", tuple(p999([b]) for b in swapping)),
+        Figure("answers in swapping windows", "", (sum(map(len, swapping.each)),), 20_000),
         Figure("one swap, load to live", "ms", tuple(swaps.took_ms)),
         Figure("memory a swap, after the 20th", "MB", (slope,), 0.1, at_least=False),
     )
     bars = (
-        Bar("steady, p99.9", p999(steady)),
-        Bar("swapping, p99.9", p999(swapping)),
-        Bar("steady, p99", float(np.quantile(np.concatenate(steady), 0.99))),
-        Bar("swapping, p99", float(np.quantile(np.concatenate(swapping), 0.99))),
+        Bar("steady, p99.9", steady.quantile(0.999)),
+        Bar("swapping, p99.9", swapping.quantile(0.999)),
+        Bar("steady, p99", steady.quantile(0.99)),
+        Bar("swapping, p99", swapping.quantile(0.99)),
     )
     told = conditions_of(s, rate=rate, capacity_per_s=capacity, swaps=s.swaps, arrivals="Poisson")
     return Result(s.name, s.title, told, figures, bars, "µs", tuple(runs))

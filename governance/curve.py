@@ -5,11 +5,14 @@ anyone sign for it: the equation S·B = R + h·A no longer depends on a secret. 
 so we look ourselves. Formulas: RFC 8032, 5.1.3 (decoding) and 5.1.4 (doubling).
 """
 
+from functools import lru_cache
+
 P = 2**255 - 19
 _D = -121665 * pow(121666, -1, P) % P
 _ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 
 
+@lru_cache(maxsize=1024)
 def is_sound(public: bytes) -> bool:
     """Whether the bytes decode, in their one spelling, to a point that is not of small order."""
     point = _decode(public)

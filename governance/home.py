@@ -19,6 +19,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,10 @@ class Live:
 
 @dataclass(frozen=True)
 class Home:
-    """The folder at `root`. Methods raise HomeError with a reason; nothing is cached."""
+    """The folder at `root`. Methods raise HomeError with a reason.
+
+    Files are read anew each time; only what the same bytes mean is remembered.
+    """
 
     root: Path
 
@@ -86,15 +90,12 @@ class Home:
         if not pin.is_file():
             raise HomeError("no_pin", f"{pin} is not there", expected="the first policy's digest")
         pinned = pin.read_text().strip()
-        chain: list[Policy] = []
-        number = 1
-        while (path := self.root / "policies" / f"{number}.json").is_file():
-            before = chain[-1] if chain else None
-            chain.append(succeed(Envelope.from_json(path.read_bytes()), before, pinned))
-            number += 1
-        if not chain:
+        signed: list[bytes] = []
+        while (path := self.root / "policies" / f"{len(signed) + 1}.json").is_file():
+            signed.append(path.read_bytes())
+        if not signed:
             raise HomeError("no_policy", f"{self.root / 'policies'} holds no 1.json")
-        return tuple(chain)
+        return _chain(pinned, tuple(signed))
 
     def add_policy(self, envelope: Envelope, version: int) -> None:
         """Keep a policy that was accepted."""
@@ -174,6 +175,14 @@ class Home:
 
     def _statement(self, digest: str) -> Path:
         return self.root / "statements" / f"{_hex(digest)}.json"
+
+
+@lru_cache(maxsize=4)
+def _chain(pinned: str, signed: tuple[bytes, ...]) -> tuple[Policy, ...]:
+    chain: list[Policy] = []
+    for data in signed:
+        chain.append(succeed(Envelope.from_json(data), chain[-1] if chain else None, pinned))
+    return tuple(chain)
 
 
 def _hex(digest: str) -> str:

@@ -111,7 +111,7 @@ class Text:
             raise _wrong_type(at, "text")
         if not self.least <= len(value) <= self.most:
             raise _bad_value(at, f"{self.least} to {self.most} characters")
-        if self.regex is not None and re.fullmatch(self.regex, value) is None:
+        if self.regex is not None and _compiled(self.regex).fullmatch(value) is None:
             raise _bad_value(at, f"text that matches {self.regex}")
         return value
 
@@ -374,6 +374,11 @@ def _constrain(shape: Shape, constraints: tuple[object, ...]) -> Shape:
         else:
             raise TypeError(f"{constraint} says nothing about {shape}")
     return shape
+
+
+@cache
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex)
 
 
 def _mapping(value: object, at: str) -> dict[str, Any]:

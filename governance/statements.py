@@ -7,8 +7,8 @@ SLSA and in-toto).
 
 import types
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Generic, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, Final, Generic, TypeVar
 
 from governance import canonical, shape
 from governance.attestations import Evaluation, Provenance
@@ -34,6 +34,9 @@ KINDS: types.MappingProxyType[str, type[Predicate]] = types.MappingProxyType(
         "shadow-report": ShadowReport,
     }
 )
+
+# A longer payload is read anew each time, so that what is remembered stays below 64 MiB.
+MAX_REMEMBERED: Final = 1 << 16
 
 P = TypeVar("P", bound=Predicate)
 P_co = TypeVar("P_co", bound=Predicate, covariant=True)
@@ -134,20 +137,8 @@ def parse(payload: bytes, kind: type[P]) -> Statement[P]:
             have the kind's form.
 
     """
-    found = _frame(payload)
-    if found["predicateType"] != kind.TYPE:
-        raise MalformedError(
-            "wrong_predicate_type",
-            f"the statement is a {found['predicateType']}",
-            expected=kind.TYPE,
-            remedy="give the file that was asked for",
-        )
-    subjects = found["subject"]
-    if not isinstance(subjects, list) or len(subjects) != 1:
-        raise MalformedError("wrong_subject", "the statement has not exactly one subject")
-    subject = shape.read(_Subject, subjects[0], "subject")
-    predicate = shape.read(kind, found["predicate"], "predicate")
-    return Statement(subject.name, "sha256:" + subject.digest.sha256, predicate)
+    found: Statement[P] = _remembered(payload, (kind,))
+    return found
 
 
 def parse_any(payload: bytes) -> Statement[Predicate]:
@@ -157,15 +148,35 @@ def parse_any(payload: bytes) -> Statement[Predicate]:
         MalformedError: it is of no known kind (`wrong_predicate_type`), or as `parse`.
 
     """
-    named = _frame(payload)["predicateType"]
-    for kind in KINDS.values():
-        if named == kind.TYPE:
-            return parse(payload, kind)
-    raise MalformedError(
-        "wrong_predicate_type",
-        f"the statement is a {named}",
-        expected="one of " + ", ".join(kind.TYPE for kind in KINDS.values()),
-    )
+    found: Statement[Predicate] = _remembered(payload, tuple(KINDS.values()))
+    return found
+
+
+def _remembered(payload: bytes, kinds: tuple[type[Predicate], ...]) -> Statement[Any]:
+    read = _read if len(payload) <= MAX_REMEMBERED else _read.__wrapped__
+    hashable: Any = kinds
+    return read(payload, hashable)
+
+
+@lru_cache(maxsize=1024)
+def _read(payload: bytes, kinds: tuple[type[Predicate], ...]) -> Statement[Any]:
+    """What the bytes say; the same bytes always say the same, and a rollback waits for it."""
+    found = _frame(payload)
+    named = found["predicateType"]
+    kind = next((kind for kind in kinds if named == kind.TYPE), None)
+    if kind is None:
+        raise MalformedError(
+            "wrong_predicate_type",
+            f"the statement is a {named}",
+            expected=" or ".join(kind.TYPE for kind in kinds),
+            remedy="give the file that was asked for",
+        )
+    subjects = found["subject"]
+    if not isinstance(subjects, list) or len(subjects) != 1:
+        raise MalformedError("wrong_subject", "the statement has not exactly one subject")
+    subject = shape.read(_Subject, subjects[0], "subject")
+    predicate = shape.read(kind, found["predicate"], "predicate")
+    return Statement(subject.name, "sha256:" + subject.digest.sha256, predicate)
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 //! The run's clock: nanoseconds since it was made, never going back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub struct Clock {
     start: Instant,
@@ -11,6 +11,11 @@ impl Clock {
         Self {
             start: Instant::now(),
         }
+    }
+
+    /// The moment that it calls `ns`.
+    pub fn moment(&self, ns: u64) -> Instant {
+        self.start + Duration::from_nanos(ns)
     }
 
     pub fn now_ns(&self) -> u64 {

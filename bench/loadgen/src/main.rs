@@ -19,6 +19,7 @@ mod schedule;
 mod storm;
 mod streams;
 mod tally;
+mod witness;
 
 use std::fs::File;
 use std::io::{self, Write};

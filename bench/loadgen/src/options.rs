@@ -89,6 +89,10 @@ pub struct Options {
     #[arg(long, value_name = "K")]
     pub cpu: Option<usize>,
 
+    /// Watch core K for pauses of the machine, by a thread of real-time priority; may be repeated.
+    #[arg(long, value_name = "K")]
+    pub witness: Vec<usize>,
+
     /// Do not spin before a send that is close.
     ///
     /// Open loop normally polls without sleeping in the last 2 ms before a send, which takes a

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::quantiles::Summary;
+use crate::witness::Pause;
 
 /// One run. "Counted" requests are those scheduled after the warm-up. Latencies run from the
 /// scheduled send to the moment when the complete response has been read, in µs.
@@ -84,6 +85,8 @@ pub struct Report {
     pub first_error_messages: Vec<ErrorMessage>,
     /// The counted seconds one by one, by scheduled send.
     pub windows: Vec<Window>,
+    /// When the machine took a core away (--witness), warm-up included.
+    pub pauses: Vec<Pause>,
     /// Counts of OK latencies: [upper bound in µs, count], ten buckets a decade.
     pub histogram_us: Vec<(f64, u64)>,
 }

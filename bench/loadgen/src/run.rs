@@ -20,6 +20,7 @@ use crate::report::Report;
 use crate::schedule::{Extent, Next, Pace, Schedule};
 use crate::storm::Storm;
 use crate::tally::{CountedTime, Tally};
+use crate::witness::Witness;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const HANDSHAKE_NS: u64 = 5 * SECOND_NS;
@@ -72,6 +73,11 @@ pub fn run(options: &Options) -> Result<Report, LoadError> {
         affinity::pin_to(core).map_err(LoadError::Usage)?;
     }
 
+    let witnesses = options.witness.iter().map(|core| Witness::begin(*core));
+    let witnesses = witnesses
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(LoadError::Usage)?;
+
     let clock = Clock::start();
     let mut poll =
         Poll::new().map_err(|error| LoadError::Failed(format!("cannot make a poll: {error}")))?;
@@ -114,7 +120,11 @@ pub fn run(options: &Options) -> Result<Report, LoadError> {
         storm: Storm::new(options.cancel_share, options.cancel_within_us, options.seed),
     };
     run.turns(&mut poll).map_err(LoadError::Failed)?;
-    run.finish(responses_file).map_err(LoadError::Failed)
+    let counting = run.clock.moment(count_from_ns);
+    let pauses = witnesses.into_iter().flat_map(|w| w.end(counting));
+    let pauses = pauses.collect();
+    let report = run.finish(responses_file).map_err(LoadError::Failed)?;
+    Ok(Report { pauses, ..report })
 }
 
 fn load_requests(options: &Options) -> Result<Rc<Requests>, String> {

@@ -304,6 +304,7 @@ impl Tally {
                     p99_us: second.latency.quantile(9_900),
                 })
                 .collect(),
+            pauses: Vec::new(),
             histogram_us: self.latency_ok.buckets(),
         }
     }

@@ -25,6 +25,7 @@ use crate::clock::{MICROS, MILLIS, SECONDS, Ticks, now};
 use crate::engine::{Buffers, EngineError, Lane};
 use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
+use crate::priority::serve_promptly;
 use crate::sched::codel::Codel;
 use crate::sched::cost::{CostLine, CostTable};
 use crate::sched::queue::{Ticket, Waiting};
@@ -113,7 +114,10 @@ impl Executor {
         for index in 0..lanes {
             let this = Arc::clone(&executor);
             let thread = std::thread::Builder::new().name(format!("lane-{index}"));
-            let thread = thread.spawn(move || this.work());
+            let thread = thread.spawn(move || {
+                serve_promptly();
+                this.work();
+            });
             lock(&executor.threads).push(thread.map_err(|e| format!("no thread for a lane: {e}"))?);
         }
         Ok(executor)

@@ -48,7 +48,7 @@ use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
 use crate::model::gate::MaybeGate;
 use crate::model::repository::scan;
-use crate::priority::{falls_asleep, serve_with, wakes_up};
+use crate::priority::{falls_asleep, serve_promptly, serve_with, wakes_up};
 use crate::trace::Tracer;
 use crate::wire::status::Status;
 use accepting::{Peer, accept_loop};
@@ -348,6 +348,7 @@ fn start_io(server: &Arc<Server>) -> std::io::Result<Vec<IoThread>> {
         });
         let runtime = builder
             .thread_name(format!("io-{index}"))
+            .on_thread_start(serve_promptly)
             .on_thread_park(falls_asleep)
             .on_thread_unpark(wakes_up)
             .enable_all()
@@ -361,6 +362,7 @@ fn start_io(server: &Arc<Server>) -> std::io::Result<Vec<IoThread>> {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("io-{index}"));
         let thread = thread.spawn(move || {
+            serve_promptly();
             // A dropped sender stops the thread too.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_timeout(Duration::from_millis(200));

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::executor::Tokens;
 use crate::model::text::TextStage;
+use crate::priority::serve_promptly;
 
 /// Requests that may wait to be tokenised: some tens of milliseconds of one thread's work.
 const WAITING: usize = 1_024;
@@ -33,7 +34,10 @@ impl Tokenisers {
         for index in 0..threads {
             let waiting = Arc::clone(&waiting);
             let thread = std::thread::Builder::new().name(format!("tokens-{index}"));
-            thread.spawn(move || work(&waiting))?;
+            thread.spawn(move || {
+                serve_promptly();
+                work(&waiting);
+            })?;
         }
         Ok(Self { tasks })
     }
