@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn who_serves_promptly_keeps_policy_and_nice_value() {
-        std::thread::spawn(|| {
+        let thread = std::thread::spawn(|| {
             step_aside();
             serve_promptly();
             // SAFETY: reads this thread's own scheduling.
@@ -144,9 +144,8 @@ mod tests {
                 )
             };
             assert_eq!((policy, nice), (libc::SCHED_OTHER, 10));
-        })
-        .join()
-        .expect("it ends");
+        });
+        assert!(thread.join().is_ok(), "it keeps both");
     }
 
     #[test]
