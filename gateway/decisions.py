@@ -76,6 +76,18 @@ def _show(folder: Path, kind: str) -> Kept:
     return Kept(files, partial, rows, size, models, tuple(sorted(keys)))
 
 
+def rows(folder: Path, kind: str, model: str = "") -> Iterator[dict[str, Any]]:
+    """Every row of one kind, of one model if it is named.
+
+    Raises:
+        DecisionLogError: as `show`.
+    """
+    for path in _whole(folder, kind):
+        table = _read(path)
+        if not model or _told(table).get("model") == model:
+            yield from table.to_pylist()
+
+
 def key_hash(key: bytes, what: str, value: bytes) -> bytes:
     """The log's hash of a value: HMAC-SHA-256 of `what`, a zero byte and the value."""
     return hmac.new(key, what.encode() + b"\0" + value, hashlib.sha256).digest()

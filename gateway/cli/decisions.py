@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import decisions
+from gateway import decisions, labelled
 from gateway.cli.output import REFUSED, USAGE, emit, fail, say
 
 app = typer.Typer(help="Show the decision log; make it forget requests.", no_args_is_help=True)
@@ -32,6 +32,34 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
             say(f"  {name}: {rows}")
         if one.keys:
             say(f"  hashed under {', '.join(one.keys)}")
+
+
+@app.command()
+def compare(
+    folder: Folder,
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    models: Annotated[
+        Path, typer.Option(help="The repository, for each one's decision.", metavar="DIR")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Compare candidates with the model that answered, on pairs whose label has come.
+
+    From what shadows compared; it informs, and decides nothing.
+    """
+    try:
+        found = labelled.compare(folder, model, models)
+    except decisions.DecisionLogError as error:
+        fail(str(error), REFUSED, as_json)
+    if as_json:
+        emit([asdict(one) | {"e_value": one.e_value} for one in found])
+        return
+    if not found:
+        say("no row that a shadow compared has a label")
+    for one in found:
+        say(f"{one.candidate} against {one.incumbent}: {one.pairs} labelled pairs")
+        say(f"  only the candidate was wrong: {one.b}; only the one that answered: {one.c}")
+        say(f"  e-value that they err unequally often: {one.e_value:.3g}")
 
 
 @app.command()

@@ -15,7 +15,7 @@ import pytest
 
 from bench import models
 from bench.servers import Contender, ServerError
-from gateway import decisions
+from gateway import decisions, labelled
 from gateway.control import source
 from gateway.packing import pack_contract
 from tests import graphs
@@ -258,8 +258,8 @@ def test_a_full_disk_costs_rows_and_no_answers_and_is_told_once(
         assert counted(server, "decisions", "failed") > 0
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, limits)
         send(client, 1, "after")
-        written = lambda: counted(server, "decisions", "written")  # noqa: E731
-        assert eventually(lambda: written() + counted(server, "decisions", "failed") == 122)
+        ends = ("written", "failed")
+        assert eventually(lambda: sum(counted(server, "decisions", end) for end in ends) == 122)
         told = said.read_text()
         assert told.count("decision_log_failed") == 1
         assert told.count("decision_log_goes_on") == 1
@@ -286,6 +286,39 @@ def test_what_a_shadow_compared_is_logged_beside(tmp_path: Path, log: Path, serv
         beside = decided[row["request_id"], row["row"]]
         assert beside["digest"] != candidate.digest
         assert row["output:score"] == beside["output:score"]
+
+
+def test_labels_that_come_later_say_who_was_right(tmp_path: Path, log: Path, serve: Serve) -> None:
+    root = tmp_path / "models"
+    incumbent, candidate = pack(root, 0.0), pack(root, 10.0)
+    socket = tmp_path / "control"
+    config = f'control_socket = "{socket}"\n{log_config(log)}[model.m]\nversions = [1]\n'
+    server = serve(root, config)
+    client = connect(server)
+    source.command(socket, "shadow", model="m", version=2, wishes=WISHES)
+    # From 0 to 10 only the incumbent says yes; the truth begins at 5.
+    first = [float(n % 20 - 5) for n in range(200)]
+    for n, value in enumerate(first):
+        client.infer(request("m", rows([value]), id=f"r{n}"))
+        time.sleep(0.002)
+    labels = tmp_path / "labels.csv"
+    lines = (f"r{n},{int(value >= 5)}" for n, value in enumerate(first))
+    labels.write_text("\n".join(["request_id,label", *lines]))
+    door = f"127.0.0.1:{server.port}"
+    assert sluicegate("feedback", str(labels), "--grpc", door).returncode == 0
+    assert eventually(lambda: len(whole(log, "feedback")) == len(whole(log)) == 200)
+    assert eventually(lambda: len(whole(log, "shadow")) > 20)
+    time.sleep(1.5)
+    compared = [first[int(r["request_id"][1:])] for r in whole(log, "shadow")]
+    (found,) = labelled.compare(log, "m", root)
+    assert (found.incumbent, found.candidate) == (incumbent.digest, candidate.digest)
+    assert found.pairs == len(compared)
+    assert found.b == sum(5 <= value < 10 for value in compared)
+    assert found.c == sum(0 <= value < 5 for value in compared)
+    ended = sluicegate("decisions", "compare", str(log), "m", "--models", str(root))
+    assert f"only the candidate was wrong: {found.b};" in ended.stderr
+    elsewhere = sluicegate("decisions", "compare", str(log), "m", "--models", str(tmp_path))
+    assert (elsewhere.returncode, "does not hold" in elsewhere.stderr) == (1, True)
 
 
 def test_requests_are_forgotten_by_id_and_by_whose_they_are(

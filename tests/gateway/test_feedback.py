@@ -189,7 +189,7 @@ def test_a_report_that_finds_no_room_is_sent_again(monkeypatch: pytest.MonkeyPat
                 raise Full
             return pb.ReportResponse(accepted=len(message.outcomes))
 
-    monkeypatch.setattr(feedback.stubs, "FeedbackStub", Stub)
-    monkeypatch.setattr(feedback.time, "sleep", lambda _: None)
-    told = feedback.send(None, [pb.Outcome(request_id="a", label=1.0)])  # type: ignore[arg-type]
+    monkeypatch.setattr("gateway.feedback.stubs.FeedbackStub", Stub)
+    monkeypatch.setattr("gateway.feedback.time.sleep", lambda _: None)
+    told = feedback.send(None, [pb.Outcome(request_id="a", label=1.0)])
     assert (told.accepted, Stub.calls) == (1, 3)

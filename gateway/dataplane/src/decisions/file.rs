@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -77,6 +78,8 @@ impl File {
         let file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
+            // Inputs may be about people.
+            .mode(0o640)
             .open(folder::partial(&path))?;
         // Held until the process ends, however it ends: nobody else recovers the file before.
         file.try_lock().map_err(io::Error::from)?;
