@@ -141,6 +141,8 @@ def play(console: Console, *, ray: bool) -> Told:
         config = (
             f'control_socket = "{folder}/control"\nadmin = "{desk.admin}"\n'
             f'[governance]\nhome = "{folder}/gov"\ntls = "{folder}/admin"\n'
+            f'[decision_log]\nfolder = "{folder}/log"\nshare = 1.0\ninputs = "all"\n'
+            "file_seconds = 1\n"
         )
         with servers.sluicegate(
             folder / "models", config=config, log=folder / "server.log"

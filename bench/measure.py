@@ -14,6 +14,7 @@ from bench.comparison import peers
 from bench.encoder import encoder_share
 from bench.gpu_double import gpu_host_cost, gpu_soak
 from bench.load import LoadSpec, run
+from bench.logging_cost import decision_log
 from bench.overload import overload
 from bench.precision import precision
 from bench.promotion import promotion
@@ -249,6 +250,7 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "promotion": promotion,
     "storm": storm,
     "telemetry": telemetry,
+    "decision_log": decision_log,
     "encoder_share": encoder_share,
     "footprint": footprint,
     "generator": generator,

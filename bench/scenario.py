@@ -20,6 +20,7 @@ KINDS = (
     "promotion",
     "storm",
     "telemetry",
+    "decision_log",
     "encoder_share",
     "train",
     "gpu_host_cost",

@@ -2,7 +2,7 @@
 
 import typer
 
-from gateway.cli import engines, models, pack, serve, status
+from gateway.cli import decisions, engines, feedback, models, pack, serve, status
 from governance.cli import (
     approve,
     audit,
@@ -38,6 +38,8 @@ app.command(epilog=EPILOG)(pack.pack)
 app.add_typer(models.app, name="models", epilog=EPILOG)
 app.add_typer(engines.app, name="engines", epilog=EPILOG)
 app.command(epilog=EPILOG)(status.status)
+app.add_typer(decisions.app, name="decisions", epilog=EPILOG)
+app.command(epilog=EPILOG)(feedback.feedback)
 app.add_typer(keys.app, name="keys", epilog=EPILOG)
 app.add_typer(policy.app, name="policy", epilog=EPILOG)
 app.command(epilog=EPILOG)(approve.approve)

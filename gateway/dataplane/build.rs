@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let include = "../../proto";
     let files = [
         "open_inference.proto",
+        "feedback.proto",
         "health.proto",
         "reflection_v1.proto",
         "reflection_v1alpha.proto",

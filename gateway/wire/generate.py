@@ -44,7 +44,7 @@ class Package:
 
 # health.proto is left out: Python callers use grpcio-health-checking's own types, and two
 # definitions of one name cannot live in protobuf's default pool.
-GATEWAY = Package("gateway.wire", ("model_config.proto", "open_inference.proto"))
+GATEWAY = Package("gateway.wire", ("feedback.proto", "model_config.proto", "open_inference.proto"))
 # The governance service takes its methods from the descriptors, and so do its clients.
 GOVERNANCE = Package("governance.wire", ("admin.proto", "governance.proto"), grpc=False)
 PACKAGES = (GATEWAY, GOVERNANCE)

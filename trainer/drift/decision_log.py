@@ -1,10 +1,11 @@
 """Reads the gateway's decision log: Arrow IPC files in a folder, outcomes joined by request.
 
-`decisions-*.arrow`, one row a logged request: `request_id` (text), `time_ns` (int64, since 1970),
-`model` and `digest` (text), `latency_us` (double), `input:NAME` and `output:NAME` (lists of
-numbers, or text for a BYTES input; an input is absent or null where the policy keeps none).
-`feedback-*.arrow`: `request_id`, `time_ns`, `label` (double). The last word on a request counts. A
-file that is still being written has no footer and is left for later. docs/train.md has the whole.
+`decisions-*.arrow`, one row a row of a logged request: `request_id` (text), `row` (its number in
+the request; 0 where the column is absent), `time_ns` (int64, since 1970), `model` and `digest`
+(text), `latency_us` (double), `input:NAME` and `output:NAME` (lists of numbers, or text for a BYTES
+input; an input is absent or null where the policy keeps none). `feedback-*.arrow`: `request_id`,
+`row`, `time_ns`, `label` (double). The last word on a row counts. A file says in its schema of
+which model it is; one without its footer is left for later. docs/decisions.md has the whole.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from trainer.errors import InputError
 from trainer.examples import Examples, Floats, Matrix
 
 REQUIRED = ("request_id", "time_ns", "model", "digest", "latency_us")
+MODEL = b"sluicegate.model"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Decisions:
     """Logged requests of one model, in the order of their time.
 
     Attributes:
-        ids: n request ids.
+        ids: n request ids; `ID/ROW` for rows after a request's first.
         time_ns: int64 [n].
         digests: n digests of the model that answered.
         x: float32 [n, f], the input; f is 0 for texts.
@@ -84,11 +86,12 @@ def read(
     files = sorted(folder.glob("decisions-*.arrow"))
     if not files:
         raise InputError(f"{folder} has no decisions-*.arrow.")
-    tables, unread = _whole(files, [*REQUIRED, f"output:{output}"], optional=f"input:{source}")
+    wanted = [*REQUIRED, f"output:{output}"]
+    tables, unread = _whole(files, wanted, optional=("row", f"input:{source}"), model=model)
     rows = [row for table in tables for row in table.to_pylist() if row["model"] == model]
     # Two gateways may log one request; the first answer is the one that was given.
-    by_id = {row["request_id"]: row for row in sorted(rows, key=lambda r: -r["time_ns"])}
-    kept = sorted(by_id.values(), key=lambda r: (r["time_ns"], r["request_id"]))
+    by_id = {_place(row): row for row in sorted(rows, key=lambda r: -r["time_ns"])}
+    kept = sorted(by_id.values(), key=lambda r: (r["time_ns"], _place(r)))
     outcomes, more = _outcomes(folder)
     held = [row.get(f"input:{source}") for row in kept]
     text = any(isinstance(value, str) for value in held)
@@ -96,28 +99,32 @@ def read(
     if held and not text and all(value is not None for value in held):
         x = np.array(held, np.float32)
     return Decisions(
-        ids=tuple(row["request_id"] for row in kept),
+        ids=tuple(f"{i}/{row}" if row else i for i, row in map(_place, kept)),
         time_ns=np.array([row["time_ns"] for row in kept], np.int64),
         digests=tuple(row["digest"] for row in kept),
         x=x,
         texts=tuple(value or "" for value in held) if text else (),
         scores=np.array([row[f"output:{output}"][0] for row in kept], np.float64),
-        labels=np.array([outcomes.get(row["request_id"], np.nan) for row in kept], np.float64),
+        labels=np.array([outcomes.get(_place(row), np.nan) for row in kept], np.float64),
         latency_us=np.array([row["latency_us"] for row in kept], np.float64),
         unread=unread + more,
     )
 
 
-def _outcomes(folder: Path) -> tuple[dict[str, float], int]:
+def _place(row: dict[str, Any]) -> tuple[str, int]:
+    return row["request_id"], row.get("row") or 0
+
+
+def _outcomes(folder: Path) -> tuple[dict[tuple[str, int], float], int]:
     files = sorted(folder.glob("feedback-*.arrow"))
-    tables, unread = _whole(files, ["request_id", "time_ns", "label"])
+    tables, unread = _whole(files, ["request_id", "time_ns", "label"], optional=("row",))
     rows = [row for table in tables for row in table.to_pylist()]
     rows.sort(key=lambda row: row["time_ns"])
-    return {row["request_id"]: float(row["label"]) for row in rows}, unread
+    return {_place(row): float(row["label"]) for row in rows}, unread
 
 
 def _whole(
-    files: Sequence[Path], wanted: Sequence[str], optional: str = ""
+    files: Sequence[Path], wanted: Sequence[str], optional: Sequence[str], model: str = ""
 ) -> tuple[list[Any], int]:
     from pyarrow import ArrowInvalid, ipc  # noqa: PLC0415
 
@@ -125,6 +132,9 @@ def _whole(
     for file in files:
         try:
             with ipc.open_file(file) as opened:
+                told = (opened.schema.metadata or {}).get(MODEL)
+                if told is not None and told.decode() != model:
+                    continue
                 table = opened.read_all()
         except (ArrowInvalid, OSError):
             unread += 1
@@ -132,6 +142,6 @@ def _whole(
         for column in wanted:
             if column not in table.column_names:
                 raise InputError(f"{file} has no column {column!r}, but the format needs it.")
-        keep = [*wanted, optional] if optional in table.column_names else list(wanted)
-        found.append(table.select(keep))
+        more = [column for column in optional if column in table.column_names]
+        found.append(table.select([*wanted, *more]))
     return found, unread

@@ -6,6 +6,7 @@ pub mod bare;
 pub mod clock;
 pub mod config;
 mod courtesy;
+pub mod decisions;
 pub mod engine;
 pub mod executor;
 mod histogram;

@@ -15,6 +15,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 use crate::clock::Ticks;
+use crate::decisions;
 use crate::histogram::Histogram;
 use crate::record::{Outcome, Record};
 
@@ -138,13 +139,13 @@ fn secs(ticks: Ticks) -> f64 {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(true, Counter::default())
+        Self::new(true, Counter::default(), &decisions::Counters::default())
     }
 }
 
 impl Metrics {
     /// Without `on`, only what the server itself needs is counted.
-    pub fn new(on: bool, spans_dropped: Counter) -> Self {
+    pub fn new(on: bool, spans_dropped: Counter, log: &decisions::Counters) -> Self {
         let mut registry = Registry::default();
         let histogram = |make: fn() -> Histogram| HistogramFamily::new_with_constructor(make);
         let metrics = Self {
@@ -255,6 +256,7 @@ impl Metrics {
             "Traced requests whose spans were dropped because nobody fetched them in time",
             spans_dropped,
         );
+        log.register(&mut registry);
         Self {
             registry,
             ..metrics

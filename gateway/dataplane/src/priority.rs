@@ -14,6 +14,9 @@ static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// When the thread that waits for work wakes next: it cannot say so itself while it gets no core.
 static WAKES: AtomicU64 = AtomicU64::new(0);
+/// The same of a thread that always has something to look after; `MAX` while it is awake or there is
+/// none.
+static WAKES_BESIDE: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Threads that speak to callers, and those of them that sleep.
 static SERVING: AtomicUsize = AtomicUsize::new(0);
@@ -81,7 +84,11 @@ pub fn step_back() {
 
 /// Whether a thread at idle priority wants a core now.
 pub fn idle_wants_a_core() -> bool {
-    AT_WORK.load(Relaxed) > 0 || (WAITING.load(Relaxed) > 0 && now() >= WAKES.load(Relaxed))
+    let due = |wakes: &AtomicU64| match wakes.load(Relaxed) {
+        Ticks::MAX => false,
+        at => now() >= at,
+    };
+    AT_WORK.load(Relaxed) > 0 || (WAITING.load(Relaxed) > 0 && due(&WAKES)) || due(&WAKES_BESIDE)
 }
 
 /// Held by a thread at idle priority while it is at work.
@@ -107,6 +114,14 @@ pub fn doze(pause: Duration) {
     let pause_ns = Ticks::try_from(pause.as_nanos()).unwrap_or(Ticks::MAX);
     WAKES.store(now().saturating_add(pause_ns), Relaxed);
     std::thread::sleep(pause);
+}
+
+/// The same for the thread that writes the decision log, which wants a core when it should be awake.
+pub fn doze_beside(pause: Duration) {
+    let pause_ns = Ticks::try_from(pause.as_nanos()).unwrap_or(Ticks::MAX);
+    WAKES_BESIDE.store(now().saturating_add(pause_ns), Relaxed);
+    std::thread::sleep(pause);
+    WAKES_BESIDE.store(Ticks::MAX, Relaxed);
 }
 
 /// A piece of work that waits for a thread at idle priority.

@@ -84,3 +84,21 @@ def test_a_column_that_is_missing_is_named(tmp_path: Path) -> None:
         read(tmp_path, "fraud")
     with pytest.raises(InputError, match="has no decisions-"):
         read(tmp_path / "nowhere", "fraud")
+
+
+def test_each_row_of_a_request_has_its_own_outcome(tmp_path: Path) -> None:
+    rows = decisions(["a", "a", "b"], 1) | {"row": [0, 1, 0]}
+    write(tmp_path / "decisions-1.arrow", rows)
+    outcomes: dict[str, list[object]] = {"request_id": ["a", "b"], "time_ns": [1, 2]}
+    write(tmp_path / "feedback-1.arrow", outcomes | {"row": [1, 0], "label": [1.0, 0.0]})
+    found = read(tmp_path, "fraud")
+    assert found.ids == ("a", "a/1", "b")
+    assert np.array_equal(found.labels, [np.nan, 1, 0], equal_nan=True)
+
+
+def test_a_file_of_another_model_may_have_other_columns(tmp_path: Path) -> None:
+    write(tmp_path / "decisions-1.arrow", decisions(["a"], 1))
+    table = pa.table({"request_id": ["b"]}).replace_schema_metadata({"sluicegate.model": "bids"})
+    with pa.ipc.new_file(tmp_path / "decisions-2.arrow", table.schema) as out:
+        out.write_table(table)
+    assert read(tmp_path, "fraud").ids == ("a",)

@@ -40,6 +40,9 @@ pub struct CallerSettings {
     /// May load and unload models.
     #[serde(default)]
     pub repository: bool,
+    /// May report outcomes.
+    #[serde(default)]
+    pub feedback: bool,
 }
 
 fn everything() -> Vec<String> {

@@ -1,6 +1,7 @@
 //! sluicegate.toml and what flags put over it. An unknown key is refused by name.
 
 mod access;
+mod decisions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::clock::{MICROS, MILLIS, Ticks};
 pub use access::{CallerSettings, TlsSettings};
+pub use decisions::{DecisionLogSettings, LoggedInputs};
 
 /// Which runtimes speak gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -162,6 +164,7 @@ pub struct Config {
     pub control_socket: PathBuf,
     pub telemetry: TelemetrySettings,
     pub governance: Option<GovernanceSettings>,
+    pub decision_log: Option<DecisionLogSettings>,
     pub tls: Option<TlsSettings>,
     pub caller: BTreeMap<String, CallerSettings>,
     pub model: BTreeMap<String, ModelSettings>,
@@ -176,6 +179,8 @@ pub struct ModelSettings {
     pub wait_us: u64,
     pub versions: Versions,
     pub provider: Provider,
+    /// What the decision log keeps of its inputs; what the log's settings say if it says nothing.
+    pub log_inputs: Option<LoggedInputs>,
 }
 
 impl Default for Config {
@@ -203,6 +208,7 @@ impl Default for Config {
             control_socket: PathBuf::new(),
             telemetry: TelemetrySettings::default(),
             governance: None,
+            decision_log: None,
             tls: None,
             caller: BTreeMap::new(),
             model: BTreeMap::new(),
@@ -219,6 +225,7 @@ impl Default for ModelSettings {
             wait_us: 0,
             versions: Versions::default(),
             provider: Provider::default(),
+            log_inputs: None,
         }
     }
 }
@@ -299,7 +306,14 @@ impl Config {
         for (name, settings) in &self.caller {
             settings.check(name)?;
         }
+        if let Some(log) = &self.decision_log {
+            let own = self.model.values().filter_map(|m| m.log_inputs);
+            log.check(own.chain([log.inputs]).any(|i| i == LoggedInputs::Hash))?;
+        }
         for (name, settings) in &self.model {
+            if settings.log_inputs.is_some() && self.decision_log.is_none() {
+                return Err(format!("[model.{name}] log_inputs needs [decision_log]"));
+            }
             if settings.wait_us > 1_000_000 {
                 let wait = settings.wait_us;
                 return Err(format!(
@@ -363,6 +377,7 @@ impl Config {
             ),
             ("telemetry", self.telemetry == other.telemetry),
             ("governance", self.governance == other.governance),
+            ("decision_log", self.decision_log == other.decision_log),
             ("admin", self.admin == other.admin),
             ("compat", self.compat == other.compat),
             (

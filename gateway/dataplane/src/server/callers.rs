@@ -21,6 +21,8 @@ pub struct Rights {
     pub owner: Owner,
     /// May load and unload models.
     pub repository: bool,
+    /// May report outcomes.
+    pub feedback: bool,
 }
 
 impl Rights {
@@ -31,6 +33,7 @@ impl Rights {
             models: vec!["*".into()],
             owner: Owner::ANYBODY,
             repository: false,
+            feedback: true,
         }
     }
 
@@ -85,6 +88,7 @@ impl Callers {
                     share: said.share,
                 },
                 repository: said.repository,
+                feedback: said.feedback,
             }));
         }
         callers
@@ -146,6 +150,7 @@ mod tests {
         token_sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
         share = 3
         repository = true
+        feedback = true
     "#;
 
     fn callers() -> Callers {
@@ -160,7 +165,7 @@ mod tests {
         let token = HeaderValue::from_static("bearer secret");
         let desk = callers.find(Some(&token), &names).unwrap();
         assert_eq!((desk.name.as_str(), desk.owner.share), ("desk", 3));
-        assert!(desk.repository);
+        assert!(desk.repository && desk.feedback);
     }
 
     #[test]
@@ -191,7 +196,7 @@ mod tests {
         ] {
             assert_eq!(bidder.may_use(model).is_ok(), may, "{model}");
         }
-        assert!(!bidder.repository);
+        assert!(!bidder.repository && !bidder.feedback);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::call::{Answer, Call};
 use super::callers::Rights;
 use super::{
-    Peer, Server, Stage, health, infer, metadata, reflection, repository, statistics, stream,
+    Peer, Server, Stage, feedback, health, infer, metadata, reflection, repository, statistics,
+    stream,
 };
 use crate::clock::now;
 use crate::wire::status::{Code, Status};
@@ -112,6 +113,10 @@ async fn dispatch(server: Arc<Server>, uri: http::Uri, mut call: Call, peer: Arc
             let result = match path.strip_prefix(INFERENCE) {
                 Some(method) if !OPEN.contains(&method) => match server.rights(&call, &peer) {
                     Ok(rights) => inference(&server, method, message, &rights, &peer).await,
+                    Err(status) => Err(status),
+                },
+                None if path == feedback::REPORT => match server.rights(&call, &peer) {
+                    Ok(rights) => feedback::report(&server, &rights, peer.port, message),
                     Err(status) => Err(status),
                 },
                 _ => open(&server, path, message),

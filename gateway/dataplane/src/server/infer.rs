@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::answer::{Done, Ended, Wish, ended, milliseconds, refused, respond};
 use super::call::{Answer, Call};
 use super::callers::Rights;
+use super::logging::Draft;
 use super::parts::{Place, TakenRows, parts_of};
 use super::table::Model;
 use super::{Peer, Server};
@@ -60,6 +61,8 @@ pub struct Finished {
     rows: usize,
     batch: Option<(u64, usize)>,
     trace: Option<TraceContext>,
+    /// Set if the request is in the decision log's sample. Boxed: most are not.
+    draft: Option<Box<Draft>>,
 }
 
 impl Finished {
@@ -76,6 +79,7 @@ impl Finished {
             rows: 0,
             batch: None,
             trace: None,
+            draft: None,
         }
     }
 
@@ -88,6 +92,11 @@ impl Finished {
         match &self.model {
             Some(model) => model.metrics.write(&self.record),
             None => server.metrics.without_model(self.record.outcome),
+        }
+        if let (Some(draft), Some(model)) = (&self.draft, &self.model)
+            && self.record.outcome == Outcome::Answered
+        {
+            draft.write(server, model, &self.record);
         }
         if let (Some(context), Some(model)) = (self.trace, &self.model) {
             server.tracer.keep(Span {
@@ -198,11 +207,12 @@ fn prepare(
         };
     })?;
     let mut found = Arc::clone(found);
+    let mut key = None;
     // Who asks for a version gets that one.
     if request.model_version.is_empty() {
         let canary = found.canary.load_full();
         if let Some(canary) = canary {
-            let key = parameters::key(&mut request)?;
+            key = parameters::key(&mut request)?;
             if canary.takes(key.as_deref().unwrap_or(&asked.rights.name)) {
                 found = Arc::clone(&canary.model);
             }
@@ -218,16 +228,28 @@ fn prepare(
     record.deadline = said.unwrap_or(objective);
     let id = std::mem::take(&mut request.id);
     let segment = parameters::segment(&mut request)?;
+    let sampled = server.decisions.as_ref().and_then(|log| log.sample(&id));
+    if sampled.is_some() && key.is_none() {
+        // One that is no string is passed over, as it is without a log.
+        key = parameters::key(&mut request).unwrap_or_default();
+    }
     let Rows {
         rows,
         payload,
         outputs,
     } = request::rows(request, size, &found.contract)?;
     let wish = Wish { id, rows, outputs };
+    let draft = sampled.zip(found.logged.as_ref());
+    let draft =
+        draft.map(|(sampled, model)| Draft::new(sampled, key, model, rows, &payload, asked.port));
     let shadow = found.shadow.load();
-    let pair = shadow
+    let mut pair = shadow
         .as_ref()
         .and_then(|route| route.arrive(&asked.rights.name, segment.as_deref()));
+    if let (Some(pair), Some(draft)) = (&mut pair, &draft) {
+        pair.logged_as(Some(draft.id()));
+    }
+    finished.draft = draft.map(Box::new);
     let wanting = Wanting {
         payload,
         priority,
@@ -258,9 +280,13 @@ async fn serve(
             (record.started, record.finished) = done.span();
             if now() <= record.deadline {
                 record.outcome = Outcome::Answered;
-                return Some(Ok(
-                    done.with_rows(model, |rows| respond(model, wish, rows, &[]))
-                ));
+                let draft = finished.draft.as_mut();
+                let more = draft.as_ref().map_or_else(Vec::new, |d| d.told());
+                let answer = done.with_rows(model, |rows| respond(model, wish, rows, &more));
+                if let Some(draft) = draft {
+                    draft.answered(done);
+                }
+                return Some(Ok(answer));
             }
             let given = milliseconds(record);
             let text = format!(
@@ -358,6 +384,10 @@ async fn compute(
     // Of a request in parts the first one is compared.
     let mut pair = wanting.pair;
     for (index, part) in parts_of(rows, model).into_iter().enumerate() {
+        // Its rows would not be known by their numbers in the request.
+        if let (Some(pair), Place::Rows(_)) = (&mut pair, &part.place) {
+            pair.logged_as(None);
+        }
         let (reply, answer) = oneshot::channel();
         let ticket = ticket();
         queued.tickets.push(ticket);

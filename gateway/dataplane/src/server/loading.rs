@@ -11,7 +11,9 @@ use super::Server;
 use super::table::{Family, Model, State, Table};
 use crate::config::Config;
 use crate::courtesy::Courtesy;
+use crate::decisions::Logged;
 use crate::executor::{NewModel, Settings};
+use crate::model::contract::Contract;
 use crate::model::directory::claimed_digest;
 use crate::model::gate::{MaybeGate, Purpose};
 use crate::model::load::{Loaded, load};
@@ -162,6 +164,7 @@ pub fn add(
         });
         row.collect::<Result<Vec<_>, _>>().ok()
     };
+    let logged = logged(config, name, digest, &contract).map(Arc::new);
     Arc::new(Model {
         id,
         name: name.into(),
@@ -174,9 +177,22 @@ pub fn add(
         contract,
         objective: settings.objective().into(),
         metrics,
+        logged,
         shadow,
         canary: ArcSwapOption::empty(),
         report: loaded.report,
+    })
+}
+
+/// What the decision log has to know of a version; `None` without a log.
+pub fn logged(config: &Config, name: &str, digest: &str, contract: &Contract) -> Option<Logged> {
+    let log = config.decision_log.as_ref()?;
+    Some(Logged {
+        model: name.into(),
+        digest: digest.into(),
+        inputs: contract.inputs.clone(),
+        outputs: contract.outputs.clone(),
+        keep: config.settings(name).log_inputs.unwrap_or(log.inputs),
     })
 }
 

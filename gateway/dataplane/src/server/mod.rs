@@ -10,12 +10,14 @@ mod coalesced;
 mod command;
 mod connection;
 pub mod control;
+mod feedback;
 mod health;
 mod http;
 mod infer;
 mod lifecycle;
 mod loading;
-mod log;
+pub(crate) mod log;
+mod logging;
 mod metadata;
 mod parts;
 mod reflection;
@@ -44,6 +46,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{Config, IoModel};
+use crate::decisions::{self, Log};
 use crate::executor::{Executor, Port};
 use crate::metrics::Metrics;
 use crate::model::gate::MaybeGate;
@@ -68,6 +71,8 @@ pub struct Server {
     pub executor: Arc<Executor>,
     pub metrics: Metrics,
     pub tracer: Tracer,
+    /// Where a sample of what is answered is written down; most servers have none.
+    pub decisions: Option<Arc<Log>>,
     pub ports: Vec<Arc<Port>>,
     pub lifecycle: Lifecycle,
     pub tokenisers: Tokenisers,
@@ -160,6 +165,7 @@ pub struct Running {
     accept: Runtime,
     control: control::Control,
     steward: JoinHandle<()>,
+    decisions: Option<decisions::Running>,
     signals: mpsc::Receiver<Signal>,
 }
 
@@ -202,11 +208,16 @@ pub fn start(
     // Spans that nobody fetches are not worth keeping.
     let traced = (!config.telemetry.otlp.is_empty()).then_some(config.telemetry.trace_ratio);
     let tracer = Tracer::new(traced);
+    let counters = decisions::Counters::default();
+    let log = config.decision_log.as_ref();
+    let log = log.map(|log| decisions::start(log, ports.len(), &counters));
+    let (log, log_thread) = log.transpose().map_err(StartError::Usage)?.unzip();
     let server = Arc::new(Server {
         table: ArcSwap::default(),
         executor: Executor::start(config.lanes, ports.clone()).map_err(StartError::Door)?,
-        metrics: Metrics::new(config.telemetry.metrics, tracer.dropped.clone()),
+        metrics: Metrics::new(config.telemetry.metrics, tracer.dropped.clone(), &counters),
         tracer,
+        decisions: log,
         ports,
         lifecycle: Lifecycle::default(),
         tokenisers: Tokenisers::start(config.tokenizer_threads).map_err(door)?,
@@ -247,6 +258,7 @@ pub fn start(
         accept,
         control,
         steward,
+        decisions: log_thread,
         signals,
     })
 }
@@ -438,6 +450,9 @@ impl Running {
             if let Some(thread) = thread.thread.take() {
                 let _ = thread.join();
             }
+        }
+        if let (Some(thread), Some(log)) = (self.decisions.take(), &server.decisions) {
+            thread.stop(log);
         }
         // The last spans are fetched before the socket is gone.
         self.control.stop();

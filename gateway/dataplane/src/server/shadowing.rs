@@ -6,14 +6,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Server;
-use super::loading::{aside, permitted};
+use super::loading::{aside, logged, permitted};
 use super::log::event;
 use super::table::Model;
 use crate::config::Config;
 use crate::model::gate::Purpose;
 use crate::model::load::load;
 use crate::priority::{AtWork, step_back};
-use crate::shadow::{Decider, Running, Side, Wishes, start};
+use crate::shadow::{Decider, Running, Side, Wishes, Written, start};
 use crate::wire::status::{Code, Status};
 
 /// The shadows that run, by the model's name.
@@ -94,7 +94,14 @@ impl Shadows {
             if its != tokenizer {
                 return Err("the candidate's tokenizer is another one".into());
             }
-            start(wishes, own, candidate, server.executor.backlog())
+            let model = logged(config, name, &candidate.digest, &candidate.contract);
+            let written = server.decisions.clone().zip(model);
+            let written = written.map(|(log, model)| Written {
+                log,
+                model: Arc::new(model),
+            });
+            let backlog = server.executor.backlog();
+            start(wishes, own, candidate, backlog, written)
         });
         match started {
             Ok(running) => {

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 
 use super::canary::Canary;
 use crate::clock::Ticks;
+use crate::decisions::Logged;
 use crate::executor::ModelId;
 use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
@@ -34,6 +35,8 @@ pub struct Model {
     /// The deadline of callers who name none, in ns; settings may change it.
     pub objective: AtomicU64,
     pub metrics: Arc<ModelMetrics>,
+    /// What the decision log has to know, if there is one.
+    pub logged: Option<Arc<Logged>>,
     pub shadow: Door,
     /// Answers a share of the requests that are routed here.
     pub canary: ArcSwapOption<Canary>,

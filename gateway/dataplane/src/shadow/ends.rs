@@ -49,6 +49,9 @@ pub struct Ended {
     pub choice: Choice,
     pub caller: Box<str>,
     pub segment: Option<Box<str>>,
+    /// Told to nobody; it is here so that the runner frees nothing of a serving thread's.
+    #[serde(skip)]
+    pub request: Option<Box<str>>,
     pub end: End,
     #[serde(flatten)]
     pub compared: Option<Compared>,

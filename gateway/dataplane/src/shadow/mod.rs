@@ -23,6 +23,7 @@ use arc_swap::ArcSwapOption;
 use serde_json::{Value, json};
 
 use crate::clock::{Ticks, now};
+use crate::decisions::{Log, Logged};
 use crate::engine::Lane;
 use crate::executor::Backlog;
 use crate::keyed::key;
@@ -30,7 +31,7 @@ use crate::model::contract::Contract;
 pub use compare::Decider;
 pub use ends::{End, Ended, Ends};
 pub use pair::Pair;
-pub use queue::{Mirrored, Part};
+pub use queue::{Mirrored, Part, tried};
 pub use sampler::Sampler;
 
 /// Where a model's shadow is looked up: empty for most, changed while it serves.
@@ -80,6 +81,13 @@ pub struct Side {
     pub version: u64,
 }
 
+/// Where a candidate's outputs are written down, of pairs that the decision log holds.
+pub struct Written {
+    pub log: Arc<Log>,
+    /// The candidate.
+    pub model: Arc<Logged>,
+}
+
 /// A shadow that runs: from the model that answers to the candidate.
 pub struct Route {
     pub wishes: Wishes,
@@ -88,6 +96,7 @@ pub struct Route {
     pub ends: Arc<Ends>,
     candidate: (u64, String),
     incumbent: (u64, String),
+    written: Option<Written>,
     began: Ticks,
     stopping: AtomicBool,
 }
@@ -107,6 +116,7 @@ pub fn start(
     incumbent: Side,
     candidate: Side,
     backlog: Arc<Backlog>,
+    written: Option<Written>,
 ) -> Result<Running, String> {
     let key = wishes.check()?;
     compare::comparable(&incumbent.contract, &candidate.contract)?;
@@ -116,6 +126,7 @@ pub fn start(
         ends: Arc::default(),
         candidate: (candidate.version, candidate.digest.clone()),
         incumbent: (incumbent.version, incumbent.digest.clone()),
+        written,
         began: now(),
         stopping: AtomicBool::new(false),
         wishes,

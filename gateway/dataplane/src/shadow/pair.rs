@@ -23,6 +23,8 @@ pub struct Pair {
     choice: Choice,
     caller: Box<str>,
     segment: Option<Box<str>>,
+    /// The request's id, if the decision log holds it.
+    request: Option<Box<str>>,
     stage: Stage,
     ends: Arc<Ends>,
 }
@@ -33,9 +35,19 @@ impl Pair {
             choice,
             caller: caller.into(),
             segment: segment.map(Into::into),
+            request: None,
             stage: Stage::Asked,
             ends,
         }
+    }
+
+    /// The decision log holds the request under this id; `None`: its rows are not told apart any more.
+    pub fn logged_as(&mut self, request: Option<&str>) {
+        self.request = request.map(Into::into);
+    }
+
+    pub fn request(&self) -> Option<&str> {
+        self.request.as_deref()
     }
 
     /// Which of a part's rows is compared: by the hash, so that it is known beforehand.
@@ -78,6 +90,7 @@ impl Pair {
             choice: self.choice,
             caller: std::mem::take(&mut self.caller),
             segment: self.segment.take(),
+            request: self.request.take(),
             end,
             compared,
         };

@@ -37,13 +37,19 @@ struct At {
     batch: usize,
     part: usize,
     row: usize,
+    /// Its outputs are to be written down.
+    keep: bool,
 }
 
 /// What a model made of a batch: a score a row, `None` where it failed, and the time of its runs.
 struct Scored {
     scores: Vec<Option<f64>>,
     took: Ticks,
+    kept: Vec<Kept>,
 }
+
+/// All outputs of one row, and which row it is.
+type Kept = (usize, Vec<Vec<u8>>);
 
 /// Runs until the route stops.
 pub fn work(route: &Route, mut incumbent: Side, mut candidate: Side, backlog: &Backlog) {
@@ -105,7 +111,15 @@ fn compare(route: &Route, incumbent: &mut Side, candidate: &mut Side, batches: &
     let mut rows: Vec<At> = Vec::new();
     for (batch, held) in batches.iter().enumerate() {
         for (part, held) in held.parts.iter().enumerate() {
-            rows.extend((0..held.rows).map(|row| At { batch, part, row }));
+            let pair = held.pair.as_ref().filter(|p| p.request().is_some());
+            let kept = pair.filter(|_| route.written.is_some());
+            let kept = kept.map(|pair| pair.row(held.rows));
+            rows.extend((0..held.rows).map(|row| At {
+                batch,
+                part,
+                row,
+                keep: kept == Some(row),
+            }));
         }
     }
     let mut first = None;
@@ -131,7 +145,8 @@ fn compare(route: &Route, incumbent: &mut Side, candidate: &mut Side, batches: &
             candidate_ns: took,
         };
         let scores = new.scores.get(of.clone()).unwrap_or_default();
-        let again = again.as_ref().and_then(|a| a.scores.get(of));
+        let again = again.as_ref().and_then(|a| a.scores.get(of.clone()));
+        write(route, batch, of.start, &new.kept);
         tell(
             route,
             (&incumbent.decider, &candidate.decider),
@@ -140,6 +155,26 @@ fn compare(route: &Route, incumbent: &mut Side, candidate: &mut Side, batches: &
             again,
             timed,
         );
+    }
+}
+
+/// Writes down what the candidate made of pairs that the decision log holds; `first` is the place of
+/// the batch's first row.
+fn write(route: &Route, batch: &Mirrored, first: usize, kept: &[Kept]) {
+    let Some(written) = &route.written else {
+        return;
+    };
+    let mut first_row = first;
+    for part in &batch.parts {
+        if let Some(pair) = &part.pair
+            && let Some(request) = pair.request()
+            && let row = pair.row(part.rows)
+            && let Some((_, outputs)) = kept.iter().find(|(at, _)| *at == first_row + row)
+        {
+            let (log, model) = (&written.log, &written.model);
+            log.shadowed(model, request, row, outputs);
+        }
+        first_row += part.rows;
     }
 }
 
@@ -231,30 +266,41 @@ fn compute(side: &mut Side, batches: &[Mirrored], rows: &[At]) -> Scored {
     let mut scored = Scored {
         scores: Vec::with_capacity(rows.len()),
         took: 0,
+        kept: Vec::new(),
     };
     for chunk in rows.chunks(side.max_batch.max(1)) {
-        if let Ok((scores, took)) = run(side, batches, chunk) {
+        let first = scored.scores.len();
+        let moved = |(row, outputs): Kept| (first + row, outputs);
+        if let Ok((scores, took, kept)) = run(side, batches, chunk) {
             scored.scores.extend(scores.into_iter().map(Some));
             scored.took += took;
+            scored.kept.extend(kept.into_iter().map(moved));
             continue;
         }
         for alone in chunk.chunks(1) {
             let one = (chunk.len() > 1)
                 .then(|| run(side, batches, alone).ok())
                 .flatten();
-            scored.took += one.as_ref().map_or(0, |(_, took)| *took);
-            scored.scores.push(one.map(|(scores, _)| scores[0]));
+            let place = scored.scores.len();
+            scored
+                .scores
+                .push(one.as_ref().map(|(scores, ..)| scores[0]));
+            if let Some((_, took, kept)) = one {
+                scored.took += took;
+                let kept = kept.into_iter().map(|(_, outputs)| (place, outputs));
+                scored.kept.extend(kept);
+            }
         }
     }
     scored
 }
 
-/// One call of the engine: its scores, and what it took.
+/// One call of the engine: its scores, what it took, and the outputs of rows that are kept.
 fn run(
     side: &mut Side,
     batches: &[Mirrored],
     rows: &[At],
-) -> Result<(Vec<f64>, Ticks), EngineError> {
+) -> Result<(Vec<f64>, Ticks, Vec<Kept>), EngineError> {
     let panicked = |_| Err(EngineError::Failed("the engine panicked".into()));
     let call = AssertUnwindSafe(|| {
         let bucket = Bucket {
@@ -272,9 +318,20 @@ fn run(
         side.lane.run(bucket, rows.len())?;
         let took = clock() - started;
         let decider = side.decider;
-        let outputs = &side.lane.buffers(bucket)?.outputs[decider.output];
-        let scores = (0..rows.len()).map(|row| decider.score(outputs.as_bytes(), row));
-        Ok((scores.collect(), took))
+        let specs = &side.contract.outputs;
+        let outputs = &side.lane.buffers(bucket)?.outputs;
+        let kept = rows.iter().enumerate().filter(|(_, at)| at.keep);
+        let kept = kept.map(|(row, _)| {
+            let each = specs.iter().zip(outputs).map(|(spec, buffer)| {
+                let size = spec.row_bytes();
+                buffer.as_bytes()[row * size..][..size].to_vec()
+            });
+            (row, each.collect())
+        });
+        let kept = kept.collect();
+        let scored = outputs[decider.output].as_bytes();
+        let scores = (0..rows.len()).map(|row| decider.score(scored, row));
+        Ok((scores.collect(), took, kept))
     });
     catch_unwind(call).unwrap_or_else(panicked)
 }

@@ -141,7 +141,7 @@ fn parse(header: &[u8]) -> Option<(u128, u64, bool)> {
 }
 
 /// A number by chance (SplitMix64, seeded once a thread), never 0.
-fn random() -> u64 {
+pub fn random() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(seed());
     }

@@ -18,6 +18,12 @@ pub mod inference {
     include!(concat!(env!("OUT_DIR"), "/inference.rs"));
 }
 
+/// Messages of package `sluicegate.feedback.v1`, generated from proto/.
+#[allow(clippy::all)]
+pub mod feedback {
+    include!(concat!(env!("OUT_DIR"), "/sluicegate.feedback.v1.rs"));
+}
+
 /// Messages of package `grpc.health.v1`, generated from proto/.
 #[allow(clippy::all)]
 pub mod health {

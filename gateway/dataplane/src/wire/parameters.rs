@@ -13,6 +13,9 @@ pub const DIGEST: &str = "sluicegate_digest";
 /// The parameter that says why the model did not answer itself.
 pub const FALLBACK: &str = "sluicegate_fallback";
 
+/// The parameter that tells the id under which the decision log knows a request that brought none.
+pub const REQUEST_ID: &str = "sluicegate_request_id";
+
 /// A segment's name is a word, not data.
 const SEGMENT_BYTES: usize = 64;
 const KEY_BYTES: usize = 256;

@@ -1,0 +1,92 @@
+//! Outcomes that become known after the answer. They are taken if they can be written down beside
+//! the decisions that they belong to; all of a report or none.
+
+use bytes::Bytes;
+
+use super::Server;
+use super::callers::Rights;
+use super::metadata::decode;
+use crate::decisions::{Log, MOST_ID, Outcome, wall_ns};
+use crate::wire::feedback as pb;
+use crate::wire::framing::frame;
+use crate::wire::status::{Code, Retry, Status};
+
+pub const REPORT: &str = "/sluicegate.feedback.v1.Feedback/Report";
+/// Outcomes in one report.
+const MOST: usize = 10_000;
+/// Rows of one request.
+const MOST_ROWS: u32 = 16_384;
+/// When a report that found no room may come again, in ms.
+const AGAIN: u64 = 100;
+
+pub fn report(
+    server: &Server,
+    rights: &Rights,
+    port: usize,
+    message: Bytes,
+) -> Result<Bytes, Status> {
+    if !rights.feedback {
+        let text = format!(
+            "caller '{}' may not report outcomes ([caller.NAME] feedback)",
+            rights.name
+        );
+        return Err(Status::new(Code::PermissionDenied, text));
+    }
+    let Some(log) = &server.decisions else {
+        let text = "this server keeps no decision log, so there is nothing to join outcomes with ([decision_log])";
+        return Err(Status::new(Code::Unimplemented, text));
+    };
+    let request: pb::ReportRequest = decode(message, "ReportRequest")?;
+    let all = request.outcomes.len();
+    let outcomes = outcomes(log, request)?;
+    if !outcomes.is_empty() && !log.reported(port, &outcomes) {
+        let text = "outcomes come faster than they can be written; send this report again";
+        let status = Status::new(Code::ResourceExhausted, text);
+        return Err(status.retry(Retry::After(AGAIN)));
+    }
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(frame(&pb::ReportResponse {
+        accepted: count(outcomes.len()),
+        not_sampled: count(all - outcomes.len()),
+    }))
+}
+
+/// Those of requests that are in the sample.
+fn outcomes(log: &Log, request: pb::ReportRequest) -> Result<Vec<Outcome>, Status> {
+    if request.outcomes.len() > MOST {
+        let sent = request.outcomes.len();
+        return Err(Status::invalid(format!(
+            "the report has {sent} outcomes, {MOST} are allowed"
+        )));
+    }
+    let now = wall_ns();
+    let mut outcomes = Vec::with_capacity(request.outcomes.len());
+    for (index, outcome) in request.outcomes.into_iter().enumerate() {
+        let refused = |what: String| Err(Status::invalid(format!("outcome {index}: {what}")));
+        let id = outcome.request_id;
+        if id.is_empty() || id.len() > MOST_ID {
+            return refused(format!("request_id must have 1 to {MOST_ID} bytes"));
+        }
+        if outcome.row >= MOST_ROWS {
+            return refused(format!("row is {}, a request has no such", outcome.row));
+        }
+        if outcome.time_ns < 0 {
+            return refused("time_ns is before 1970".into());
+        }
+        let Some(label) = outcome.label.filter(|l| l.is_finite()) else {
+            return refused("label must be a number".into());
+        };
+        if log.holds(&id) {
+            outcomes.push(Outcome {
+                id,
+                row: outcome.row,
+                time_ns: match outcome.time_ns {
+                    0 => now,
+                    told => told,
+                },
+                label,
+            });
+        }
+    }
+    Ok(outcomes)
+}
