@@ -28,8 +28,8 @@ from trainer.drift import decision_log
 pa = pytest.importorskip("pyarrow")
 
 
-def log_config(folder: Path, **said: Any) -> str:
-    told = {"folder": str(folder), "share": 1.0, "file_seconds": 1} | said
+def log_config(log: Path, **said: Any) -> str:
+    told = {"folder": str(log), "share": 1.0, "file_seconds": 1} | said
     lines = (f"{k} = {v!r}".replace("'", '"') for k, v in told.items())
     return "[decision_log]\n" + "\n".join(lines) + "\n"
 
@@ -161,8 +161,10 @@ def test_hashes_hide_inputs_and_are_equal_under_one_key_alone(
 
 
 def test_texts_are_logged_as_text(tmp_path: Path, log: Path, serve: Serve) -> None:
-    graphs.pack_token_sum(tmp_path / "models", "words")
-    client = connect(serve(tmp_path / "models", log_config(log, inputs="all")))
+    models_folder = tmp_path / "models"
+    models_folder.mkdir()
+    graphs.pack_token_sum(models_folder, "words")
+    client = connect(serve(models_folder, log_config(log, inputs="all")))
     client.stub.ModelInfer(texts("b a", "größer"), timeout=5)
     assert eventually(lambda: [r["input:text"] for r in whole(log)] == ["b a", "größer"])
 
@@ -171,7 +173,7 @@ def test_a_swap_changes_the_digest(echo: Path, log: Path, serve: Serve) -> None:
     server = serve(echo, log_config(log))
     client = connect(server)
     client.infer(request("echo", models.rows(1), id="before"))
-    pack_contract(models.IDENTITY + 'labels = { score = ["no"] }\n', "echo", echo)
+    pack_contract(models.IDENTITY + 'non_finite = "refuse"\n', "echo", echo)
     os.kill(server.pid, signal.SIGHUP)
 
     def digest() -> str:

@@ -13,8 +13,9 @@ use crate::trace::random;
 
 const SUFFIX: &str = ".arrow";
 const PARTIAL: &str = ".arrow.partial";
-/// What stands before an Arrow file's first message.
-const MAGIC: &[u8; 8] = b"ARROW1\0\0";
+/// What an Arrow file begins with, and where its first message stands as the writer aligns it.
+const MAGIC: &[u8] = b"ARROW1";
+const HEADER: usize = 64;
 
 /// A new file's name: its kind, ms since 1970, and a number by chance, as many may write here.
 pub fn name(kind: Kind) -> String {
@@ -61,29 +62,39 @@ pub fn recover(root: &Path, counters: &Counters) -> io::Result<Vec<PathBuf>> {
         if file.try_lock().is_err() {
             continue;
         }
-        if let Some(saved) = save(root, kind, file, counters)? {
-            whole.push(saved);
+        match save(root, kind, file, counters)? {
+            Saved::Rows(saved) => whole.push(saved),
+            Saved::Nothing => {}
+            Saved::Unreadable => {
+                // Not looked at again, and not deleted: somebody may still get something out of it.
+                fs::rename(&path, path.with_extension("unreadable"))?;
+                continue;
+            }
         }
         fs::remove_file(path)?;
     }
     Ok(whole)
 }
 
-/// Copies every batch that is whole; `None` if there is none.
-fn save(
-    root: &Path,
-    kind: Kind,
-    file: fs::File,
-    counters: &Counters,
-) -> io::Result<Option<PathBuf>> {
+/// What became of a file that a killed server left.
+enum Saved {
+    Rows(PathBuf),
+    Nothing,
+    Unreadable,
+}
+
+/// Copies every batch that is whole.
+fn save(root: &Path, kind: Kind, file: fs::File, counters: &Counters) -> io::Result<Saved> {
     let mut bytes = BufReader::new(file);
-    let mut magic = [0; MAGIC.len()];
-    if bytes.read_exact(&mut magic).is_err() || magic != *MAGIC {
-        return Ok(None);
+    let mut header = [0; HEADER];
+    if bytes.read_exact(&mut header).is_err() {
+        // Killed before anything was written.
+        return Ok(Saved::Nothing);
     }
-    // Behind the magic an Arrow file is a stream, as long as it has no footer.
-    let Ok(stream) = StreamReader::try_new(bytes, None) else {
-        return Ok(None);
+    // Behind its header an Arrow file is a stream, as long as it has no footer.
+    let stream = StreamReader::try_new(bytes, None);
+    let (true, Ok(stream)) = (header.starts_with(MAGIC), stream) else {
+        return Ok(Saved::Unreadable);
     };
     let schema = stream.schema();
     let mut copy: Option<File> = None;
@@ -98,10 +109,10 @@ fn save(
         file.write(&batch)?;
     }
     let Some(mut copy) = copy else {
-        return Ok(None);
+        return Ok(Saved::Nothing);
     };
     copy.finish()?;
-    Ok(Some(copy.path().to_owned()))
+    Ok(Saved::Rows(copy.path().to_owned()))
 }
 
 /// Deletes files that are older than `age`, and the oldest until the others are at most `bytes`;
@@ -165,6 +176,39 @@ mod tests {
         assert!(!middle.exists() && new.exists());
         assert_eq!(retire(root, 7 * day, 10).unwrap(), 0);
         assert!(others.iter().all(|p| p.exists()));
+    }
+
+    #[test]
+    fn a_file_that_was_left_is_made_whole_up_to_where_it_was_cut() {
+        use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+        use std::sync::Arc;
+
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let column = |n: i64| Arc::new(Int64Array::from_iter_values(0..n)) as ArrayRef;
+        let batch = |n| RecordBatch::try_from_iter([("n", column(n))]).unwrap();
+        let counters = Counters::default();
+        let mut file = File::create(root, Kind::Decisions, &batch(0).schema(), &counters).unwrap();
+        file.write(&batch(5)).unwrap();
+        file.write(&batch(7)).unwrap();
+        let left = partial(file.path());
+        assert!(
+            recover(root, &counters).unwrap().is_empty(),
+            "somebody writes it"
+        );
+        drop(file);
+        let bytes = fs::read(&left).unwrap();
+        fs::write(&left, &bytes[..bytes.len() - 9]).unwrap();
+        let other = root.join("shadow-1-a.arrow.partial");
+        fs::write(&other, [7; 200]).unwrap();
+        let whole = recover(root, &counters).unwrap();
+        assert_eq!(whole.len(), 1);
+        let read = fs::File::open(&whole[0]).unwrap();
+        let read = arrow_ipc::reader::FileReader::try_new(read, None).unwrap();
+        let rows: usize = read.map(|b| b.unwrap().num_rows()).sum();
+        assert_eq!(rows, 5, "the batch that was cut is lost");
+        assert!(!left.exists() && !other.exists());
+        assert!(root.join("shadow-1-a.arrow.unreadable").exists());
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int32Type};
-use arrow_array::RecordBatch;
 use arrow_ipc::reader::FileReader;
 
 use super::*;
