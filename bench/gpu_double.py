@@ -39,7 +39,7 @@ def _run(program: str, batches: int, settings: str = "") -> dict[str, Any]:
         except CannotBuild as error:
             raise LoadError(str(error)) from error
         said = Path(folder, "engines.toml")
-        said.write_text(f'[tensorrt]\ncache = "{folder}/cache"\n{settings}\n')
+        said.write_text(f'[engines.tensorrt]\ncache = "{folder}/cache"\n{settings}\n')
         environment = {
             "LD_LIBRARY_PATH": str(library.parent),
             "PYTHONPATH": f"{ROOT}:{DOUBLES / 'modules'}",
