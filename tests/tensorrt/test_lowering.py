@@ -62,7 +62,8 @@ def _random_trees(modes: tuple[str, ...], trees: int, missing: bool) -> dict[str
         numbers = itertools.count()
 
         def grow(depth: int, tree: int = tree, numbers: Any = numbers) -> int:
-            node, branch = next(numbers), depth > 0 and chance.random() < 0.85
+            node: int = next(numbers)
+            branch = depth > 0 and chance.random() < 0.85
             at = len(told["nodes_treeids"])
             row = (tree, node, int(chance.integers(FEATURES)), float(chance.integers(-3, 4)) / 2)
             mode = modes[chance.integers(len(modes))] if branch else "LEAF"

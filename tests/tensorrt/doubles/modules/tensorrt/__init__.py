@@ -5,7 +5,8 @@ function, so order, buffers, profiles and capture are those of a device.
 
 Environment, read when used: TENSORRT_DOUBLE_VERSION; TENSORRT_DOUBLE_BUILD_SECONDS (a build takes
 so long); TENSORRT_DOUBLE_FAIL (`build`, `deserialize` or `context` gives None); and
-TENSORRT_DOUBLE_SCALE (outputs are so much too large).
+TENSORRT_DOUBLE_SCALE (outputs are so much too large), TENSORRT_DOUBLE_NEIGHBOURS (a NaN in one row
+spoils all).
 """
 
 from tensorrt.building import Builder, Config, OnnxParser

@@ -147,7 +147,13 @@ class OnnxParser:
         return True
 
     def parse_from_file(self, path: str) -> bool:
-        return self.parse(Path(path).read_bytes())
+        import onnx
+
+        try:
+            # With the weights in files beside it.
+            return self.parse(onnx.load(path).SerializeToString())
+        except Exception:
+            return self.parse(Path(path).read_bytes())
 
     def get_error(self, index: int) -> ParserError:
         return ParserError()

@@ -145,8 +145,10 @@ class Context:
 
         def work(_: Any) -> None:
             scale = float(os.environ.get("TENSORRT_DOUBLE_SCALE", "1"))
+            shared = os.environ.get("TENSORRT_DOUBLE_NEIGHBOURS")
+            more = sum(a.sum() * 0 for a in given.values()) if shared else 0
             for name, value in zip(taken, engine.session.run(taken, given), strict=True):
-                arrays[name][...] = value if scale == 1 else value * scale
+                arrays[name][...] = value * scale + more if scale != 1 or shared else value
 
         return work
 
