@@ -4,30 +4,44 @@ Each shape on each engine that is there: compared with ONNX Runtime on the CPU, 
 timed through the whole gateway; JSON in bench/results/gpu_check.json. Where TensorRT is not
 installed, or does not run on the GPU, ONNX Runtime's CUDA provider is measured alone; each row says
 which engine it is. What could not be run has its reason in place of figures. docs/gpu.md tells how.
+
+`--dry` runs all of it without a GPU: TensorRT on doubles of driver and library, and ONNX Runtime on
+the CPU in place of its CUDA provider. Its figures say nothing of any GPU; they lie in
+gpu_check_dry.json and say so.
 """
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from bench import machine, servers
 from bench.gpu_bare import Bare, OnnxRuntime, TensorRT, furthest, timed
+from bench.gpu_double import on_doubles
+from bench.gpu_gateway import refusal, through_gateway
 from bench.gpu_shapes import Shape, shapes
-from bench.load import LoadError, LoadSpec, run
-from bench.workload import encode_rows, encode_texts, write_requests
+from bench.load import LoadError
 from gateway.engines import Bucket, EngineError
 from gateway.engines.tensorrt.driver import device
-from gateway.packing import PackError, Text, Wishes, pack_graph
+from gateway.packing import PackError
 
 RESULTS = Path(__file__).with_name("results")
 ENGINES = ("tensorrt", "cuda")
 NAMES = ("tabular", "encoder", "decoder-0.5b")
+# Without a GPU.
+DRY_ENGINES = ("tensorrt", "cpu")
+DRY_NAMES = ("tabular", "encoder", "decoder-tiny")
+DRY = "none, dry run"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+# Set in the process that a dry run starts.
+AGAIN = "SLUICEGATE_GPU_CHECK_DRY"
 COPIED = 1 << 30
 # What was promised of a GPU.
 PROMISED = {"encoder": ("p99 at batch 1, 32 tokens", 2000.0), "decoder-4b": ("p99", 10_000.0)}
@@ -67,8 +81,8 @@ def _opened(engine: str, shape: Shape, folder: Path) -> Iterator[Bare]:
     place = folder / engine
     place.mkdir(exist_ok=True)
     bare: Bare
-    if engine == "cuda":
-        bare = OnnxRuntime(shape.model, place, "CUDAExecutionProvider")
+    if engine in PROVIDERS:
+        bare = OnnxRuntime(shape.model, place, PROVIDERS[engine])
     else:
         bare = TensorRT(shape.model, shape.largest)
     try:
@@ -98,47 +112,6 @@ def bare_rows(engine: str, shape: Shape, folder: Path, seconds: float) -> dict[s
     return told
 
 
-def _requests(shape: Shape, length: int) -> list[bytes]:
-    if shape.tokenizer is not None:
-        # Two of the tokens are the special ones around a text.
-        return encode_texts(shape.name, ["the " * (length - 2)] * 64)
-    features = shape.model.inputs[0].shape[1]
-    chance = np.random.default_rng(3)
-    return encode_rows(shape.name, chance.standard_normal((256, features)).astype(np.float32))
-
-
-def through_gateway(
-    engine: str, shape: Shape, folder: Path, seconds: float, bare: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """One call after the other, and as many as fill the largest batch, through the gateway."""
-    repository = folder / f"models-{engine}"
-    repository.mkdir(exist_ok=True)
-    graph = folder / "graph.onnx"
-    graph.write_bytes(shape.model.files["model.onnx"])
-    text = None
-    if shape.tokenizer is not None:
-        text = Text(shape.tokenizer, max_tokens=shape.lengths[-1], max_bytes=8192)
-    wishes = Wishes(text=text, engine="tensorrt" if engine == "tensorrt" else "onnxruntime")
-    pack_graph(graph, shape.name, repository, wishes=wishes)
-    provider = 'provider = "cuda"\n' if engine == "cuda" else ""
-    config = f"[model.{shape.name}]\nmax_batch = {shape.largest.rows}\n{provider}"
-    found = []
-    with servers.sluicegate(repository, config=config) as server:
-        for length in shape.lengths:
-            requests = folder / "requests.bin"
-            write_requests(requests, _requests(shape, length))
-            alone = run(LoadSpec(requests, seconds, in_flight=1, connections=1), server.port)
-            many = run(LoadSpec(requests, seconds, in_flight=4 * shape.largest.rows), server.port)
-            rate = many["ok_per_s"]
-            full = [b for b in bare if (b["rows"], b["length"]) == (shape.largest.rows, length)]
-            share = rate / full[0]["rows_per_s"] if full else None
-            found.append(
-                {"length": length, "alone_us": alone["latency_us"], "rows_per_s": rate}
-                | {"of_the_bare_engine": share}
-            )
-    return found
-
-
 def check(engine: str, shape: Shape, folder: Path, seconds: float, gateway: bool) -> dict[str, Any]:
     """One shape on one engine: bare, then through the gateway."""
     told = bare_rows(engine, shape, folder, seconds)
@@ -146,8 +119,7 @@ def check(engine: str, shape: Shape, folder: Path, seconds: float, gateway: bool
         return told
     if not gateway:
         return told | {"gateway_not_run": "left out (--no-gateway)"}
-    if len(shape.model.files) > 1:
-        why = "its weights lie beside the graph, which the gateway's packing does not take"
+    if why := refusal(engine, shape):
         return told | {"gateway_not_run": why}
     try:
         told["gateway"] = through_gateway(engine, shape, folder, seconds, told["bare"])
@@ -166,30 +138,62 @@ def main(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Of each window.")] = 5.0,
     gateway: Annotated[bool, typer.Option(help="Also through the whole gateway.")] = True,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Without a GPU, on doubles: whether all of it runs.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Where the result goes.", metavar="DIR")] = RESULTS,
 ) -> None:
-    """Check and time this machine's GPU; exit code 3 without one, 1 if nothing could be run."""
+    """Check and time this machine's GPU.
+
+    Exit code 3 without one, 1 if nothing could be run, or in a dry run if something could not.
+    """
+    if dry and os.environ.get(AGAIN) != "1":
+        raise typer.Exit(_again())
     try:
         about = facts()
     except EngineError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(3) from error
-    typer.echo(f"{about['gpu']}: {about['memory_gb_per_s']:,.0f} GB/s of memory")
+    if dry:
+        about = {"device": DRY}
+        typer.echo("no GPU takes part: a dry run on doubles")
+    else:
+        typer.echo(f"{about['gpu']}: {about['memory_gb_per_s']:,.0f} GB/s of memory")
     rows = []
     with tempfile.TemporaryDirectory(prefix="sluicegate-gpu-check-") as folder:
-        for number, each in enumerate(shapes(tuple(shape or NAMES), Path(folder))):
-            limit = each.weight_bytes / about["memory_gb_per_s"] / 1e3
-            for name in engine or ENGINES:
+        wanted = tuple(shape or (DRY_NAMES if dry else NAMES))
+        for number, each in enumerate(shapes(wanted, Path(folder))):
+            for name in engine or (DRY_ENGINES if dry else ENGINES):
                 place = Path(folder, f"{number}-{name}")
                 place.mkdir()
                 told = check(name, each, place, seconds, gateway)
-                # Every batch reads every weight once.
-                rows.append(told | {"memory_limit_us": limit, "promised": PROMISED.get(each.name)})
+                if not dry:
+                    # Every batch reads every weight once.
+                    told["memory_limit_us"] = each.weight_bytes / about["memory_gb_per_s"] / 1e3
+                    told["promised"] = PROMISED.get(each.name)
+                rows.append(told)
                 typer.echo(f"{each.name} on {name}: {_short(told)}")
-    whole = {"name": "gpu_check", "machine": machine.describe() | about, "rows": rows}
+    title = "gpu_check_dry" if dry else "gpu_check"
+    whole = {"name": title, "machine": machine.describe() | about, "rows": rows}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "gpu_check.json").write_text(json.dumps(whole, indent=1) + "\n")
-    raise typer.Exit(0 if any("bare" in row for row in rows) else 1)
+    (out / f"{title}.json").write_text(json.dumps(whole, indent=1) + "\n")
+    lacking = any("not_run" in row or "gateway_not_run" in row for row in rows) and gateway
+    ran = any("bare" in row for row in rows)
+    raise typer.Exit(0 if ran and not (dry and lacking) else 1)
+
+
+def _again() -> int:
+    """Run this command on the doubles; its exit code."""
+    try:
+        with on_doubles() as environment:
+            command = [sys.executable, "-m", "bench.gpu_check", *sys.argv[1:]]
+            done = subprocess.run(
+                command, env={**os.environ, **environment, AGAIN: "1"}, check=False
+            )
+            return done.returncode
+    except LoadError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 3
 
 
 def _short(told: dict[str, Any]) -> str:

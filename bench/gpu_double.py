@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ ROOT = Path(__file__).parents[1]
 DOUBLES = ROOT / "tests" / "tensorrt" / "doubles"
 
 
-def _run(program: str, batches: int, settings: str = "") -> dict[str, Any]:
-    """What a program of bench.gpu_program says, on the doubles.
+@contextmanager
+def on_doubles(settings: str = "") -> Iterator[dict[str, str]]:
+    """The environment of a machine with the doubles of driver and library, with an empty cache.
 
     Raises:
-        LoadError: the doubles cannot be built here, or the program failed.
+        LoadError: they cannot be built here.
 
     """
     if not DOUBLES.is_dir():
@@ -38,13 +41,24 @@ def _run(program: str, batches: int, settings: str = "") -> dict[str, Any]:
             library = build(Path(folder))
         except CannotBuild as error:
             raise LoadError(str(error)) from error
-        said = Path(folder, "engines.toml")
-        said.write_text(f'[tensorrt]\ncache = "{folder}/cache"\n{settings}\n')
-        environment = {
+        said = Path(folder, "sluicegate.toml")
+        said.write_text(f"[engines.tensorrt]\n{settings}\n")
+        yield {
             "LD_LIBRARY_PATH": str(library.parent),
             "PYTHONPATH": f"{ROOT}:{DOUBLES / 'modules'}",
             "SLUICEGATE_ENGINES": str(said),
+            "XDG_CACHE_HOME": f"{folder}/cache",
         }
+
+
+def _run(program: str, batches: int, settings: str = "") -> dict[str, Any]:
+    """What a program of bench.gpu_program says, on the doubles.
+
+    Raises:
+        LoadError: the doubles cannot be built here, or the program failed.
+
+    """
+    with on_doubles(settings) as environment:
         done = subprocess.run(
             [sys.executable, "-m", "bench.gpu_program", program, str(batches)],
             env={**os.environ, **environment},

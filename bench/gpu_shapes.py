@@ -46,6 +46,8 @@ class Decoder:
 
 
 SMALL = Decoder(896, 24, 14, 2, 64, 4864, 151_936)
+# For tests: whether it runs, not how fast.
+TINY = Decoder(16, 2, 4, 2, 4, 24, 50, 8)
 LARGE = Decoder(2560, 36, 32, 8, 128, 9728, 151_936)
 
 
@@ -183,8 +185,11 @@ def decoder(d: Decoder, folder: Path, seed: int = 0) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("model.onnx", "weights.bin")}
 
 
+DECODERS = (("decoder-tiny", TINY, 8), ("decoder-0.5b", SMALL, 8), ("decoder-4b", LARGE, 8))
+
+
 def shapes(names: tuple[str, ...], folder: Path) -> Iterator[Shape]:
-    """The shapes of these names: tabular, encoder, decoder-0.5b, decoder-4b."""
+    """The shapes of these names: tabular, encoder, decoder-tiny, decoder-0.5b, decoder-4b."""
     if "tabular" in names:
         graph = models.perceptron().SerializeToString()
         features = (Tensor("features", "FP32", (-1, models.FEATURES)),)
@@ -200,7 +205,7 @@ def shapes(names: tuple[str, ...], folder: Path) -> Iterator[Shape]:
         model = Model(inputs, SCORE, {"model.onnx": graph}, "model.onnx")
         lengths = (16, 32, 64, 128)
         yield Shape("encoder", model, Bucket(64, 128), len(graph), encoder.tokenizer, lengths)
-    for name, size, rows in (("decoder-0.5b", SMALL, 8), ("decoder-4b", LARGE, 8)):
+    for name, size, rows in DECODERS:
         if name in names:
             files = decoder(size, folder)
             ids = (Tensor("input_ids", "INT64", (-1, size.length)),)

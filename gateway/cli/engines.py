@@ -1,6 +1,5 @@
 """`sluicegate engines`: plans for GPUs, built ahead of time, listed and verified."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,29 +19,25 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Engines = Annotated[
+Config = Annotated[
     Path | None,
     typer.Option(
-        "--engines", help="The file of GPU settings ($SLUICEGATE_ENGINES).", metavar="FILE"
+        "--config",
+        help="sluicegate.toml, for [engines.tensorrt] and each model's max_batch [256].",
+        metavar="FILE",
+        envvar="SLUICEGATE_ENGINES",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json")]
 MAX_BATCH = 256
 
 
-def use(engines: Path | None) -> None:
-    """Let every part of this process, and those that it starts, read these settings."""
-    if engines is not None:
-        os.environ["SLUICEGATE_ENGINES"] = str(engines.resolve())
-
-
-def _settings(engines: Path | None, as_json: bool) -> "Settings":
+def _settings(config: Path | None, as_json: bool) -> "Settings":
     from gateway.engines import EngineError  # noqa: PLC0415
-    from gateway.engines.tensorrt.settings import settings  # noqa: PLC0415
+    from gateway.engines.tensorrt.settings import Settings, settings_in  # noqa: PLC0415
 
-    use(engines)
     try:
-        return settings()
+        return settings_in(config) if config else Settings()
     except EngineError as error:
         fail(str(error), USAGE, as_json)
 
@@ -78,15 +73,11 @@ def build(
     model: Annotated[
         list[str] | None, typer.Option("--model", help="Models; all whose engine is tensorrt.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="sluicegate.toml, for each model's max_batch [256].", metavar="FILE"),
-    ] = None,
+    config: Config = None,
     ship: Annotated[
         bool,
         typer.Option("--ship", help="Pack the plans with the model, as its next version."),
     ] = False,
-    engines: Engines = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the plans of a repository's models into the cache; what is there already stays.
@@ -105,7 +96,7 @@ def build(
     from gateway.engines.tensorrt.gpus import capability  # noqa: PLC0415
     from gateway.packing import PackError, pack_files  # noqa: PLC0415
 
-    settings = _settings(engines, as_json)
+    settings = _settings(config, as_json)
     try:
         capabilities = sorted({capability(each) for each in gpu or []})
         batches = max_batches(config)
@@ -160,23 +151,23 @@ def _line(about: Any) -> str:
     )
 
 
-def _cache(engines: Path | None, as_json: bool) -> "Cache":
+def _cache(config: Path | None, as_json: bool) -> "Cache":
     from gateway.engines import EngineError  # noqa: PLC0415
     from gateway.engines.tensorrt.cache import Cache  # noqa: PLC0415
 
     try:
-        return Cache(_settings(engines, as_json).cache)
+        return Cache(_settings(config, as_json).cache)
     except EngineError as error:
         fail(str(error), USAGE, as_json)
 
 
 @app.command("list")
-def list_plans(engines: Engines = None, as_json: AsJson = False) -> None:
+def list_plans(config: Config = None, as_json: AsJson = False) -> None:
     """List the plans in the cache."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    cache = _cache(engines, as_json)
+    cache = _cache(config, as_json)
     entries = [each for each in cache.entries() if each.kind == "plan"]
     if as_json:
         emit({"cache": str(cache.folder), "plans": [_told(each) for each in entries]})
@@ -197,12 +188,12 @@ def _told(entry: Any) -> dict[str, Any]:
 
 
 @app.command()
-def verify(engines: Engines = None, as_json: AsJson = False) -> None:
+def verify(config: Config = None, as_json: AsJson = False) -> None:
     """Check every file of the cache against the receipt that this gateway sealed.
 
     Exit code 1 if one is not what this gateway wrote; the server passes such files over.
     """
-    cache = _cache(engines, as_json)
+    cache = _cache(config, as_json)
     entries = cache.entries()
     bad = [each for each in entries if each.defect]
     for each in entries:

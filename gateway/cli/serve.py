@@ -38,10 +38,6 @@ def serve(
         int | None, typer.Option(min=1, help="Threads that speak gRPC [half the cores].")
     ] = None,
     lanes: Annotated[int | None, typer.Option(min=1, help="Threads that run batches [1].")] = None,
-    engines: Annotated[
-        Path | None,
-        typer.Option(help="Settings of GPUs ($SLUICEGATE_ENGINES).", metavar="FILE"),
-    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object when ready.")
     ] = False,
@@ -54,12 +50,10 @@ def serve(
     """
     # Light until here: what a command does not need, it does not load.
     from gateway import _native  # noqa: PLC0415
-    from gateway.cli.engines import use  # noqa: PLC0415
     from gateway.runtime import use_onnxruntime  # noqa: PLC0415
 
     if models is None and config is None:
         fail("say which models to serve: --models DIR, or --config FILE", USAGE, as_json)
-    use(engines)
     flags: dict[str, str | int] = {}
     for key, value in (
         ("models", str(models) if models else None),
@@ -114,6 +108,8 @@ def _introduce(model: dict[str, object]) -> None:
         say(typer.style(f"NOT LOADED: {where}: {model['error']}", fg="red", bold=True))
         return
     say(f"{where}: {model['engine']}, {model['digest']}")
+    if model["engine_note"]:
+        say(typer.style(f"{where}: {model['engine_note']}", fg="yellow"))
     if model["row_dependence"]:
         text = f"{where}: rows depend on their neighbours, so it runs one row at a time: "
         say(typer.style(text + str(model["row_dependence"]), fg="yellow"))

@@ -1,7 +1,7 @@
 """The engine contract in Python; its Rust twin is gateway/dataplane/src/engine/mod.rs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,12 +84,28 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Model:
-    """A verified model: its tensors as the engine takes them, and the bytes that were verified."""
+    """A verified model: its tensors as the engine takes them, and the bytes that were verified.
+
+    Attributes:
+        inputs, outputs: in the contract's order.
+        files: the model directory, by path.
+        graph: which of them is the graph.
+        name: the model's, for the engine's own words.
+        pad: of a text what fills a row beyond its tokens, by input; zero in the others.
+        options: what the operator says to this engine (`[engines.NAME]`); None where no data plane
+            opens it.
+        stand_in: whether the data plane's ONNX Runtime can run the graph while a lane is not ready.
+
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     files: Mapping[str, bytes]
     graph: str | None = None
+    name: str = ""
+    pad: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
+    stand_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,4 +159,26 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """Free what the lane holds; no call comes after. May be called twice."""
+        ...
+
+
+# (engine, note, ready): name and version of what runs the model, one sentence if that is not what
+# was asked for, and whether this lane runs batches itself.
+Tell = Callable[[str, str | None, bool], None]
+
+
+class ChangingLane(Lane, Protocol):
+    """A lane that may become something else while it serves; both members are optional."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the lane runs batches itself, asked once, when it has been opened.
+
+        If not, and `Model.stand_in`, the data plane's own ONNX Runtime runs the model's graph over
+        copies of the lane's rows until the lane tells that it is ready.
+        """
+        ...
+
+    def watch(self, tell: Tell) -> None:
+        """Call `tell` now, and each time what it tells has changed; any thread may."""
         ...

@@ -52,7 +52,15 @@ def read(path: Path) -> Verified:
         raise EngineError(f"{path} was changed while it was read")
     contract = tomllib.loads(files["contract.toml"].decode())
     text = contract.get("text")
-    model = Model(_inputs(contract), _tensors(contract["outputs"]), files, contract.get("graph"))
+    pad = {text["ids"]: text.get("pad", 0)} if text else {}
+    model = Model(
+        _inputs(contract),
+        _tensors(contract["outputs"]),
+        files,
+        contract.get("graph"),
+        path.parent.name,
+        pad,
+    )
     return Verified(model, contract["engine"], digest, text["max_tokens"] if text else 1)
 
 

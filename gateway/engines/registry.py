@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any
 
 from gateway.engines.contract import Bucket, EngineError, Lane, Model, Tensor
@@ -18,6 +19,21 @@ BUILT_IN: Mapping[str, str] = {
 }
 
 
+def _found(name: str) -> tuple[ModuleType, Open]:
+    """The engine of this name, and the module that it is in."""
+    try:
+        if name in BUILT_IN:
+            module = import_module(BUILT_IN[name])
+            return module, module.open_lane
+        for offered in entry_points(group=GROUP, name=name):
+            found: Open = offered.load()
+            return import_module(offered.module), found
+    except ImportError as error:
+        raise EngineError(f"engine '{name}' needs what is not installed: {error}") from error
+    known = sorted({*BUILT_IN, *(e.name for e in entry_points(group=GROUP))})
+    raise EngineError(f"there is no engine '{name}'; there are {', '.join(known)}")
+
+
 def find(name: str) -> Open:
     """The engine of this name.
 
@@ -25,21 +41,29 @@ def find(name: str) -> Open:
         EngineError: there is none, or what it needs is not installed.
 
     """
-    try:
-        if name in BUILT_IN:
-            opened: Open = import_module(BUILT_IN[name]).open_lane
-            return opened
-        for offered in entry_points(group=GROUP, name=name):
-            found: Open = offered.load()
-            return found
-    except ImportError as error:
-        raise EngineError(f"engine '{name}' needs what is not installed: {error}") from error
-    known = sorted({*BUILT_IN, *(e.name for e in entry_points(group=GROUP))})
-    raise EngineError(f"there is no engine '{name}'; there are {', '.join(known)}")
+    return _found(name)[1]
+
+
+def check_options(told: str) -> None:
+    """Ask each engine whether it can use its table; `told` is JSON, engine to table.
+
+    Raises:
+        EngineError: a sentence that names the table.
+
+    """
+    for name, options in json.loads(told).items():
+        check = getattr(_found(name)[0], "check_options", None)
+        if check is None:
+            raise EngineError(f"[engines.{name}]: engine '{name}' takes no options")
+        check(options)
 
 
 def open_lane(name: str, told: str, files: dict[str, bytes], lane: int) -> Lane:
-    """Open a model for the data plane; `told` is JSON: inputs, outputs, graph, rows, length."""
+    """Open a model for the data plane.
+
+    `told` is JSON: the model's name, inputs, outputs, graph, pad and options, whether there is a
+    stand-in, and rows and length of the largest bucket.
+    """
     said: dict[str, Any] = json.loads(told)
 
     def tensors(key: str) -> tuple[Tensor, ...]:
@@ -48,5 +72,14 @@ def open_lane(name: str, told: str, files: dict[str, bytes], lane: int) -> Lane:
             for t in said[key]
         )
 
-    model = Model(tensors("inputs"), tensors("outputs"), files, said["graph"])
+    model = Model(
+        tensors("inputs"),
+        tensors("outputs"),
+        files,
+        said["graph"],
+        said["name"],
+        dict([said["pad"]] if said["pad"] else []),
+        said["options"] or {},
+        said["stand_in"],
+    )
     return find(name)(model, Bucket(said["rows"], said["length"]), lane)

@@ -33,7 +33,7 @@ class Machine:
 
     def set(self, settings: str) -> None:
         """Write the operator's settings."""
-        (self.folder / "engines.toml").write_text(f"[tensorrt]\n{settings}\n")
+        (self.folder / "engines.toml").write_text(f"[engines.tensorrt]\n{settings}\n")
 
     def _done(self, code: str, more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -18,6 +18,7 @@ from tests.tensorrt.conftest import Machine
 from tests.tensorrt.programs import toml
 
 CONFIG = "[model.m]\nmax_batch = 8\n"
+DOUBLE = "tensorrt 11.4.0.106 on driver double, CUDA graphs"
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_callers_rows_go_through_the_gpu_and_home(
     packed = _pack(tmp_path / "models")
     server = serve(tmp_path / "models", CONFIG, ("--lanes", "2"))
     told = model_status(server, "m")
-    assert told["engine"] == "tensorrt 11.4.0.106 on driver double, CUDA graphs"
+    assert told["engine"] == DOUBLE
     assert told["row_dependence"] is None
     client, x = connect(server), models.rows(300)
     calls = [client.stub.ModelInfer.future(request("m", r[None]), timeout=30) for r in x]
@@ -90,8 +91,36 @@ def test_a_lost_device_is_taken_out_and_the_cpu_answers(
             codes.add(error.code())
     assert codes == {grpc.StatusCode.INTERNAL}
     assert eventually(lambda: model_status(server, "m")["lost_lanes"] == 0)
-    assert eventually(lambda: "the GPU is lost" in model_status(server, "m")["engine"])
+    assert eventually(lambda: "the GPU is lost" in (model_status(server, "m")["engine_note"] or ""))
+    assert model_status(server, "m")["engine"].startswith("onnxruntime")
     assert client.infer(request("m", x)).shape == (1, 1)
+
+
+def test_a_plan_is_built_beside_traffic_and_people_see_who_answers(
+    on_machine: Machine, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pack(tmp_path / "models", "cpu = true")
+    monkeypatch.setenv("TENSORRT_DOUBLE_BUILD_SECONDS", "3")
+    server = serve(tmp_path / "models", CONFIG, ("--lanes", "2"))
+    told = model_status(server, "m")
+    assert told["engine"].endswith("on the CPU")
+    assert told["engine_note"].startswith("a plan for driver double is being built")
+    client, x = connect(server), models.rows(7)
+    want = client.infer(request("m", x))
+    end = time.monotonic() + 60
+    while model_status(server, "m")["engine"] != DOUBLE and time.monotonic() < end:
+        np.testing.assert_allclose(client.infer(request("m", x)), want, 1e-4, 1e-5)
+    assert model_status(server, "m")["engine"] == DOUBLE
+    assert model_status(server, "m")["engine_note"] is None
+    np.testing.assert_allclose(client.infer(request("m", x)), want, 1e-4, 1e-5)
+
+
+def test_the_operators_table_reaches_the_engine(
+    on_machine: Machine, tmp_path: Path, serve: Serve
+) -> None:
+    _pack(tmp_path / "models")
+    server = serve(tmp_path / "models", CONFIG + "[engines.tensorrt]\ncuda_graphs = false\n")
+    assert model_status(server, "m")["engine"] == DOUBLE.replace("CUDA", "without CUDA")
 
 
 def test_a_machine_without_a_gpu_serves_other_models_and_says_why(

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from bench.gpu_shapes import LARGE, SMALL, Decoder, decoder
+from bench.gpu_shapes import LARGE, SMALL, TINY, decoder
 from tests.tensorrt.conftest import Machine
-
-TINY = Decoder(width=16, layers=2, heads=4, groups=2, head=4, inner=24, words=50, length=8)
 
 
 def test_the_check_runs_where_a_driver_is_and_says_what_it_could_not(
@@ -43,6 +41,33 @@ def test_the_check_runs_where_a_driver_is_and_says_what_it_could_not(
     none = check(DRIVER_DOUBLE_NO_DEVICE="1")
     assert none.returncode == 3
     assert "there is no GPU" in none.stderr
+
+
+def test_a_dry_run_takes_every_step_and_claims_nothing(machine: Machine, tmp_path: Path) -> None:
+    """The whole of it, the gateway under load among it, on doubles and on the CPU."""
+    command = [sys.executable, "-m", "bench.gpu_check", "--dry", "--seconds", "0.2"]
+    for shape in ("tabular", "decoder-tiny"):
+        command += ["--shape", shape]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], capture_output=True, text=True, timeout=600, check=False
+    )
+    told = json.loads((tmp_path / "gpu_check_dry.json").read_text())
+    assert told["machine"]["device"] == "none, dry run"
+    assert not (tmp_path / "gpu_check.json").exists()
+    rows = {(row["shape"], row["engine"]): row for row in told["rows"]}
+    served = ("tabular", "tensorrt"), ("tabular", "cpu"), ("decoder-tiny", "tensorrt")
+    for key in served:
+        assert "gateway_not_run" not in rows[key], done.stderr
+        (found,) = rows[key]["gateway"]
+        assert found["engine"].startswith({"cpu": "onnxruntime"}.get(key[1], key[1]))
+        assert (found["note"], found["one_row_a_batch_because"]) == (None, None)
+        assert found["alone_calls"] > 0
+        assert found["rows_per_s"] > 0
+        assert found["of_the_bare_engine"] > 0
+    # The one step that no machine takes is named, and the exit code tells of it.
+    assert "weights lie beside the graph" in rows["decoder-tiny", "cpu"]["gateway_not_run"]
+    assert done.returncode == 1
+    assert all("memory_limit_us" not in row for row in told["rows"])
 
 
 def test_the_decoder_reads_its_tokens_in_order(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What is missing is said in a sentence, and the CPU answers where the model allows it."""
 
-import json
-
 import pytest
 
 from tests.tensorrt.conftest import Machine
@@ -125,11 +123,3 @@ def test_a_contract_that_is_not_the_engines_is_said(machine: Machine) -> None:
         "failed: tensor 'score' has shape [-1, 1] in the engine, [-1, 2] in the contract",
         "failed: the engine has no output 'points'",
     ]
-
-
-def test_events_on_standard_error_are_json(machine: Machine) -> None:
-    code = START + BOTH.replace("print(lane.describe())", "sys.stdout = sys.stderr")
-    told = machine.errors(code, LD_LIBRARY_PATH="").splitlines()
-    events = [json.loads(line) for line in told if line.startswith("{")]
-    assert [event["event"] for event in events] == ["engine_on_cpu"]
-    assert "no NVIDIA driver" in events[0]["reason"]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.ensemble import GradientBoostingClassifier
 
 from bench import models
 from gateway.engines import Bucket, EngineError, Model, Tensor
@@ -20,6 +21,11 @@ from gateway.engines.tensorrt.ladder import ladder
 from gateway.engines.tensorrt.plans import Graph, recipe
 from gateway.engines.tensorrt.settings import ModelSays, Settings
 from tests import graphs
+from tests.trainer import tiny
+from trainer import encoder
+from trainer.encoder import Head
+from trainer.export import to_onnx
+from trainer.precision import INT8_PER_TOKEN
 
 try:
     RTX = flavour("tensorrt_rtx")
@@ -67,6 +73,28 @@ def test_the_same_model_built_twice_has_the_same_bytes(tmp_path: Path) -> None:
     # Another GPU and other batches are other plans.
     assert _plan(tmp_path / "a", _perceptron(), Bucket(64), "8.6") != one
     assert _plan(tmp_path / "a", _perceptron(), Bucket(8)) != one
+
+
+def _twice(folder: Path, model: Model, largest: Bucket) -> bytes:
+    one, other = (_plan(folder / name, model, largest) for name in ("a", "b"))
+    assert one == other
+    return one
+
+
+def test_trees_are_built_twice_with_the_same_bytes(tmp_path: Path) -> None:
+    x = np.random.default_rng(3).standard_normal((300, 32)).astype(np.float32)
+    trees = GradientBoostingClassifier(n_estimators=20, max_depth=4, random_state=0)
+    graph = to_onnx(trees.fit(x, (x[:, 0] * x[:, 1] > 0).astype(np.int8)), features=32, name="m")
+    model = Model((FEATURES,), (SCORE,), {"model.onnx": graph}, "model.onnx")
+    assert len(_twice(tmp_path, model, Bucket(64))) > 10_000
+
+
+def test_an_encoder_in_int8_is_built_twice_with_the_same_bytes(tmp_path: Path) -> None:
+    head = Head(np.ones((tiny.WIDTH, 1), np.float32), np.zeros(1, np.float32))
+    graph = encoder.to_onnx(tiny.encoder(), head, INT8_PER_TOKEN)
+    inputs = tuple(Tensor(n, "INT64", (-1, -1)) for n in ("input_ids", "attention_mask"))
+    model = Model(inputs, (SCORE,), {"model.onnx": graph}, "model.onnx")
+    assert len(_twice(tmp_path, model, Bucket(8, 16))) > 10_000
 
 
 def test_a_text_model_with_lengths_is_built(tmp_path: Path) -> None:

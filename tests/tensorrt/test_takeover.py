@@ -4,6 +4,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.tensorrt.conftest import Machine
 
 START = """
@@ -72,6 +74,33 @@ def test_a_build_that_fails_leaves_the_cpu_answering(machine: Machine) -> None:
     assert about.startswith("onnxruntime")
     assert "could not build a plan: no tactic" in about
     assert right == "True"
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ({"TENSORRT_DOUBLE_NEIGHBOURS": "1"}, "output 'score' of a row beside rows of NaN"),
+        ({"TENSORRT_DOUBLE_SCALE": "1.2"}, "output 'score' of tensorrt is not that of ONNX"),
+    ],
+)
+def test_an_engine_whose_answers_are_not_the_graphs_does_not_take_over(
+    machine: Machine, fault: dict[str, str], sentence: str
+) -> None:
+    about, right = machine.run(START + FAILS, **fault).splitlines()
+    assert about.startswith("onnxruntime")
+    assert sentence in about
+    assert right == "True"
+
+
+OPERATOR = """
+print(p.refusal(lambda: opened(model, Bucket(4), 0)))
+"""
+
+
+def test_the_operator_may_forbid_what_the_model_allows(machine: Machine) -> None:
+    machine.set('cpu = "never"')
+    told = machine.run(START + OPERATOR, DRIVER_DOUBLE_NO_DEVICE="1")
+    assert told.startswith("failed: there is no GPU")
 
 
 CLOSED = """

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Ticks, now};
 use crate::config::ModelSettings;
-use crate::model::load::load;
+use crate::model::load::{How, load};
 use crate::tensor::Bucket;
 
 /// Runs batches of `rows` rows for `seconds` and returns quantiles in µs and rows a second.
@@ -17,7 +17,7 @@ pub fn measure(path: &Path, rows: usize, seconds: f64) -> Result<Value, String> 
         max_batch: rows,
         ..ModelSettings::default()
     };
-    let mut loaded = load(path, 1, &settings, None)?;
+    let mut loaded = load(path, How::alone(&settings))?;
     let contract = loaded.verified.contract.clone();
     let bucket = Bucket {
         rows,
@@ -69,7 +69,7 @@ pub fn measure_texts(path: &Path, groups: &str, seconds: f64) -> Result<Value, S
         max_batch: most,
         ..ModelSettings::default()
     };
-    let mut loaded = load(path, 1, &settings, None)?;
+    let mut loaded = load(path, How::alone(&settings))?;
     let contract = loaded.verified.contract.clone();
     let (Some(stage), Some(text)) = (&loaded.text, &contract.text) else {
         return Err("this model takes no text".into());

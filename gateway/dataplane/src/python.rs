@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 use serde_json::json;
 
 use crate::config::{Config, ModelSettings};
-use crate::engine::onnx;
+use crate::engine::{onnx, python};
 use crate::model::describe::{Wishes, describe};
 use crate::model::gate::{Gate, MaybeGate, Purpose};
-use crate::model::load::load as load_model;
+use crate::model::load::{How, load as load_model};
 use crate::model::{directory, repository};
 use crate::server::control::Commands;
 use crate::server::{StartError, start};
@@ -73,6 +73,15 @@ fn gate(py: Python<'_>, config: &Config, allow_unsigned: bool) -> PyResult<Maybe
     }
 }
 
+/// A configuration whose engines' own tables are looked at too, by those engines.
+fn merged(defaults: &str, text: &str, overrides: &str) -> Result<Config, String> {
+    let config = Config::merged(defaults, text, overrides)?;
+    if !config.engines.is_empty() {
+        python::check_options(&json!(config.engines).to_string())?;
+    }
+    Ok(config)
+}
+
 /// Says where libonnxruntime.so is.
 #[pyfunction]
 fn set_onnxruntime(path: PathBuf) {
@@ -104,14 +113,14 @@ fn serve(
             None => e,
         })
     };
-    let first = Config::merged(defaults, &text, overrides).map_err(named)?;
+    let first = merged(defaults, &text, overrides).map_err(named)?;
     // The same file and the same flags, for SIGHUP.
     let reread = || {
         let text = match &config {
             Some(path) => std::fs::read_to_string(path).map_err(|e| e.to_string())?,
             None => String::new(),
         };
-        Config::merged(defaults, &text, overrides)
+        merged(defaults, &text, overrides)
     };
     let gate = gate(py, &first, allow_unsigned)?;
     let (telemetry, governance) = beside;
@@ -147,7 +156,7 @@ fn verify(py: Python<'_>, path: PathBuf, load: bool) -> PyResult<String> {
             "files": files,
         });
         if load {
-            let loaded = load_model(&path, 1, &ModelSettings::default(), None)?;
+            let loaded = load_model(&path, How::alone(&ModelSettings::default()))?;
             found["row_dependence"] = json!(loaded.report.row_dependence);
             found["runs_on"] = json!(loaded.report.engine);
             let lines = loaded.costs.iter().flat_map(|(_, c)| c.lines());

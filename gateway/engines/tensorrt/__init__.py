@@ -5,5 +5,6 @@ for consumer ones. Nothing of CUDA is imported until a model asks for this engin
 """
 
 from gateway.engines.tensorrt.opening import open_lane
+from gateway.engines.tensorrt.settings import check_options
 
-__all__ = ["open_lane"]
+__all__ = ["check_options", "open_lane"]

@@ -40,16 +40,17 @@ def _blocks(tensors: Sequence[Tensor], largest: Bucket, make: Allocate) -> list[
 class Held:
     """A bucket's arrays, and those of the rung that it runs in.
 
-    `moves` are pairs of arrays, the rung's and the bucket's, of inputs whose layouts differ.
+    `moves` are pairs of arrays, the rung's and the bucket's, of inputs whose layouts differ, and
+    what fills the rung's up.
     """
 
     buffers: Buffers
     rung: Bucket
     rung_inputs: tuple[Array, ...]
-    moves: tuple[tuple[Array, Array], ...]
+    moves: tuple[tuple[Array, Array, int], ...]
     length: int
-    # Inputs of fixed row size, whose rows beyond the batch may hold what an earlier one left.
-    fixed: tuple[Array, ...]
+    # Inputs whose rows beyond the batch may hold what an earlier one left, and what fills them up.
+    fixed: tuple[tuple[Array, int], ...]
 
 
 class HostArrays:
@@ -88,15 +89,15 @@ class HostArrays:
         rung = ladder.rung_for(bucket)
         inputs, rungs, moves, fixed = [], [], [], []
         for tensor, block in zip(model.inputs, self.inputs, strict=True):
-            whole = shaped(block, tensor, rung)
+            whole, pad = shaped(block, tensor, rung), model.pad.get(tensor.name, 0)
             rungs.append(whole)
             if is_variable(tensor) and bucket.length != rung.length:
                 given = shaped(self._loose[tensor.name], tensor, bucket)
-                moves.append((whole, given))
+                moves.append((whole, given, pad))
             else:
                 given = shaped(block, tensor, bucket)
                 if tensor.shape[:1] == (-1,):
-                    fixed.append(whole)
+                    fixed.append((whole, pad))
             inputs.append(given)
         outputs = [
             shaped(block, tensor, bucket)
@@ -105,8 +106,12 @@ class HostArrays:
         buffers = Buffers(tuple(inputs), tuple(outputs))
         return Held(buffers, rung, tuple(rungs), tuple(moves), bucket.length, tuple(fixed))
 
+    def forget(self) -> None:
+        """Hold every row for written: somebody else has used the arrays."""
+        self._dirty = self.ladder.rows[-1]
+
     def pad(self, held: Held, bucket: Bucket, rows: int) -> None:
-        """Lay the first `rows` rows out as the rung has them, with zeros around them.
+        """Lay the first `rows` rows out as the rung has them, with zeros or the pad around them.
 
         Raises:
             BadInput: not 1 <= rows <= bucket.rows.
@@ -114,15 +119,15 @@ class HostArrays:
         """
         if not 1 <= rows <= bucket.rows:
             raise BadInput(f"{rows} rows of {bucket}")
-        for whole, given in held.moves:
+        for whole, given, pad in held.moves:
             whole[:rows, : held.length] = given[:rows]
-            whole[:rows, held.length :] = 0
-            whole[rows:] = 0
+            whole[:rows, held.length :] = pad
+            whole[rows:] = pad
         if not self._loose:
             if rows < self._dirty:
-                for whole in held.fixed:
-                    whole[rows : self._dirty] = 0
+                for whole, pad in held.fixed:
+                    whole[rows : self._dirty] = pad
             self._dirty = rows
         elif not held.moves and rows < held.rung.rows:
-            for whole in held.fixed:
-                whole[rows:] = 0
+            for whole, pad in held.fixed:
+                whole[rows:] = pad

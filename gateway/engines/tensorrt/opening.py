@@ -1,92 +1,21 @@
-"""How a lane is opened: which library and GPU, which plan, and who answers until it is there."""
+"""How a lane is opened: which plan, and who answers until it is there."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Any
 
-import numpy as np
-
 from gateway.engines.contract import Bucket, EngineError, Model
-from gateway.engines.tensorrt.building import build, reference
-from gateway.engines.tensorrt.cache import Cache, key_of
+from gateway.engines.tensorrt.building import build
+from gateway.engines.tensorrt.cache import key_of
+from gateway.engines.tensorrt.checking import refuse_wrong_numbers
 from gateway.engines.tensorrt.cpu import CpuRunner
-from gateway.engines.tensorrt.driver import Device, device
-from gateway.engines.tensorrt.engine import Engine, Weights, shared
-from gateway.engines.tensorrt.flavour import Flavour, flavour
+from gateway.engines.tensorrt.engine import Engine, shared
 from gateway.engines.tensorrt.host import HostArrays, plain
-from gateway.engines.tensorrt.ladder import Ladder, ladder
-from gateway.engines.tensorrt.lane import TensorRTLane, event
+from gateway.engines.tensorrt.lane import TensorRTLane
 from gateway.engines.tensorrt.memory import Memory
-from gateway.engines.tensorrt.plans import Graph, Recipe, recipe
-from gateway.engines.tensorrt.reference import checked_buckets, distance, unpacked
+from gateway.engines.tensorrt.place import Opening, Place, place_of, prepare
 from gateway.engines.tensorrt.runner import DeviceRunner
-from gateway.engines.tensorrt.settings import ModelSays, Settings, model_says, settings
-
-
-@dataclass(frozen=True)
-class Opening:
-    """A model that is being opened on a lane."""
-
-    model: Model
-    largest: Bucket
-    rungs: Ladder
-    says: ModelSays
-    settings: Settings
-    extra: Weights
-    weights: Weights
-    cache: Cache
-    graph: Graph
-    # What ONNX Runtime runs on the CPU, to compare with and to answer in TensorRT's place.
-    cpu_graph: Graph
-
-
-@dataclass(frozen=True)
-class Place:
-    """A library and a GPU, and the recipe of the model's plan for them."""
-
-    library: Flavour
-    gpu: Device
-    recipe: Recipe
-
-    def about(self, captured: int, rungs: int) -> str:
-        """What runs the model, for people."""
-        how = (
-            "CUDA graphs" if captured == rungs else f"CUDA graphs for {captured} of {rungs} shapes"
-        )
-        if not captured:
-            how = "without CUDA graphs"
-        return f"{self.library.name} {self.library.version} on {self.gpu.name}, {how}"
-
-
-def prepare(model: Model, largest: Bucket) -> Opening:
-    """Read what operator and model say.
-
-    Raises:
-        EngineError: the model has no graph, or a file cannot be used.
-
-    """
-    if model.graph is None:
-        raise EngineError("engine tensorrt needs 'graph' in the contract")
-    conf, says = settings(), model_says(model.files)
-    rungs = ladder(model.inputs, largest, conf.rows, conf.lengths)
-
-    def arrays(name: str | None) -> Weights:
-        return unpacked(model.files[name], name) if name else {}
-
-    return Opening(
-        model,
-        rungs.largest,
-        rungs,
-        says,
-        conf,
-        arrays(says.adapter),
-        arrays(says.refit),
-        Cache(conf.cache),
-        Graph.of(model.files, model.graph),
-        Graph.of(model.files, says.reference or model.graph),
-    )
 
 
 def open_lane(model: Model, largest: Bucket, lane: int) -> TensorRTLane:
@@ -99,39 +28,19 @@ def open_lane(model: Model, largest: Bucket, lane: int) -> TensorRTLane:
     """
     opening = prepare(model, largest)
     try:
-        place = _place(opening, lane)
+        place = place_of(opening, lane)
         plan = stored_plan(opening, place)
-        if plan is None and not opening.says.cpu:
+        if plan is None and not opening.cpu:
             refuse_build(opening)
             plan = _built(opening, place).result()
         if plan is not None:
             return _on_gpu(opening, place, plan)
         refuse_build(opening)
     except EngineError as error:
-        if not opening.says.cpu:
+        if not opening.cpu:
             raise
-        event("engine_on_cpu", reason=str(error))
         return _on_cpu(opening, plain, f"TensorRT is not used: {error}")
     return _until_built(opening, place)
-
-
-def _place(opening: Opening, lane: int) -> Place:
-    conf = opening.settings
-    library = flavour(conf.flavour)
-    gpu = device(conf.devices[lane % len(conf.devices)], conf.wait)
-    gpu.refuse_if_lost()
-    made = recipe(
-        opening.model,
-        opening.graph,
-        opening.rungs,
-        opening.says,
-        conf,
-        library.name,
-        library.version,
-        gpu.capability,
-        gpu.driver,
-    )
-    return Place(library, gpu, made)
 
 
 def stored_plan(opening: Opening, place: Place) -> bytes | None:
@@ -207,7 +116,7 @@ def _engine(opening: Opening, place: Place, plan: bytes) -> Engine:
 
 def _on_gpu(opening: Opening, place: Place, plan: bytes) -> TensorRTLane:
     engine = _engine(opening, place, plan)
-    refuse_wrong_numbers(opening, place, engine)
+    refuse_wrong_numbers(opening, engine)
     memory = Memory(place.gpu)
     try:
         host = HostArrays(opening.model, opening.rungs, memory.pinned)
@@ -221,75 +130,28 @@ def _on_gpu(opening: Opening, place: Place, plan: bytes) -> TensorRTLane:
     return lane
 
 
-def refuse_wrong_numbers(opening: Opening, place: Place, engine: Engine) -> None:
-    """Compare seeded rows with ONNX Runtime's outputs on the CPU.
-
-    Raises:
-        EngineError: an output is further away than the model allows.
-
-    """
-    model, says = opening.model, opening.says
-    conf = opening.settings
-    given, expected = reference(
-        opening.cache,
-        model,
-        opening.cpu_graph,
-        opening.largest,
-        opening.extra,
-        opening.weights,
-        conf.build_seconds,
-    )
-    buckets = checked_buckets(opening.largest)
-    rungs = [opening.rungs.rung_for(bucket) for bucket in buckets]
-    memory = Memory(place.gpu)
-    runner = None
-    try:
-        # Apart from the lane's own arrays: it may be answering already.
-        own = Ladder(
-            tuple(sorted({rung.rows for rung in rungs})),
-            tuple(sorted({rung.length for rung in rungs})),
-        )
-        host = HostArrays(model, own, memory.pinned)
-        runner = DeviceRunner(
-            engine,
-            model,
-            host,
-            opening.extra,
-            conf.wait,
-            conf.cuda_graphs,
-            plan_ladder=opening.rungs,
-        )
-        lane = TensorRTLane(host, runner, "")
-        for index, bucket in enumerate(buckets):
-            held = lane.buffers(bucket)
-            for tensor, array in zip(model.inputs, held.inputs, strict=True):
-                array[...] = given[f"{index}.{tensor.name}"]
-            lane.run(bucket, bucket.rows)
-            for tensor, array in zip(model.outputs, held.outputs, strict=True):
-                want = expected[f"{index}.{tensor.name}"]
-                far = distance(np.array(array), want, tensor.datatype, says.tolerance)
-                if far:
-                    raise EngineError(
-                        f"output '{tensor.name}' of {place.library.name} is not that of ONNX "
-                        f"Runtime: {far}"
-                    )
-    finally:
-        if runner is not None:
-            runner.close()
-        memory.close()
-
-
 def _on_cpu(opening: Opening, allocate: Callable[[int], Any], note: str) -> TensorRTLane:
+    """A lane on the CPU: by the data plane's ONNX Runtime, or by one of this process's own.
+
+    The data plane's knows the graph alone: no weights or inputs that come from other files.
+    """
     host = HostArrays(opening.model, opening.rungs, allocate)
+    says = opening.says
+    if opening.model.stand_in and not (says.adapter or says.refit or says.reference):
+        return TensorRTLane(host, None, "the data plane's ONNX Runtime", note)
     runner = CpuRunner(opening.cpu_graph, opening.model, host, opening.extra, opening.weights)
-    return TensorRTLane(host, runner, f"onnxruntime {runner.version} on the CPU; {note}")
+    return TensorRTLane(host, runner, f"onnxruntime {runner.version} on the CPU", note)
 
 
 def _until_built(opening: Opening, place: Place) -> TensorRTLane:
     """A lane on the CPU that the GPU takes over when its plan is built, checked and bound."""
     memory = Memory(place.gpu)
+    note = (
+        f"a plan for {place.gpu.name} is being built; until it is there ONNX Runtime answers on the"
+        " CPU"
+    )
     try:
-        lane = _on_cpu(opening, memory.pinned, f"a plan for {place.gpu.name} is being built")
+        lane = _on_cpu(opening, memory.pinned, note)
     except BaseException:
         memory.close()
         raise
@@ -300,15 +162,12 @@ def _until_built(opening: Opening, place: Place) -> TensorRTLane:
     def work() -> None:
         try:
             engine = _engine(opening, place, pending.result())
-            refuse_wrong_numbers(opening, place, engine)
+            refuse_wrong_numbers(opening, engine, neighbours=True)
             runner = _runner(opening, place, engine, host)
         except Exception as error:
-            lane.tell(f"{lane.describe().split(';')[0]}; TensorRT is not used: {error}")
-            event("engine_failed", reason=str(error))
+            lane.note(f"TensorRT is not used: {error}")
             return
-        about = place.about(runner.captured, len(opening.rungs.rungs))
-        lane.take(runner, about)
-        event("engine_ready", engine=about)
+        lane.take(runner, place.about(runner.captured, len(opening.rungs.rungs)))
 
     Thread(target=work, name="takeover", daemon=True).start()
     return lane

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from gateway.engines.tensorrt.ladder import Ladder, Profile, profiles
 from gateway.engines.tensorrt.settings import ModelSays, Settings
 
 FORMAT = "sluicegate.plan/1"
+# Counts changes of how graphs are written out for the parser (lowering/): plans depend on it.
+LOWERING = 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Recipe:
     refit: bool = False
     workspace_mib: int = 1024
     optimization_level: int = 3
+    # Those that the contract promises.
+    outputs: list[str] = field(default_factory=list)
+    lowering: int = LOWERING
 
     def about(self) -> dict[str, Any]:
         """For the cache."""
@@ -111,4 +116,5 @@ def recipe(
         workspace_mib=settings.workspace_mib,
         # tensorrt_rtx leaves tuning to the compilation on the user's machine.
         optimization_level=0 if rtx else settings.optimization_level,
+        outputs=[tensor.name for tensor in model.outputs],
     )

@@ -1,13 +1,15 @@
 """What an operator says about GPUs (unsigned) and what a model says (signed with it).
 
-The operator's file is named by SLUICEGATE_ENGINES (`sluicegate serve --engines FILE`); without it
-the defaults hold. A model's file is `engine.toml` in its directory, listed in its manifest.
+The operator's is table `[engines.tensorrt]` of sluicegate.toml; programs that open lanes without a
+server find that file by SLUICEGATE_ENGINES. A model's file is `engine.toml` in its directory,
+listed in its manifest.
 """
 
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +22,7 @@ FORMAT = "sluicegate.engine/1"
 FLAVOURS = ("auto", "tensorrt", "tensorrt_rtx")
 WAITS = ("block", "spin")
 BUILDS = ("allowed", "never")
+TABLE = "[engines.tensorrt]"
 
 
 def default_cache() -> Path:
@@ -30,7 +33,7 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    """The operator's settings, table `[tensorrt]`.
+    """The operator's settings.
 
     Attributes:
         flavour: which library; `auto` takes `tensorrt`, else `tensorrt_rtx`.
@@ -39,6 +42,7 @@ class Settings:
         cuda_graphs: whether a batch is one launch of a captured graph.
         cache: the folder of plans.
         build: whether this server may build plans that the cache lacks.
+        cpu: whether ONNX Runtime on the CPU may answer for models that allow it.
         build_seconds: a build that takes longer is ended.
         workspace_mib: memory that a builder's tactics may use.
         optimization_level: 0 to 5, the builder's (`tensorrt` alone).
@@ -53,6 +57,7 @@ class Settings:
     cuda_graphs: bool = True
     cache: Path = field(default_factory=default_cache)
     build: Literal["allowed", "never"] = "allowed"
+    cpu: Literal["allowed", "never"] = "allowed"
     build_seconds: int = 3600
     workspace_mib: int = 1024
     optimization_level: int = 3
@@ -106,6 +111,8 @@ class ModelSays:
     reference: str | None = None
 
 
+_CHOICES = (("flavour", FLAVOURS), ("wait", WAITS), ("build", BUILDS), ("cpu", BUILDS))
+
 Told = TypeVar("Told", Settings, ModelSays, Tolerance, ShippedPlan)
 
 
@@ -114,9 +121,9 @@ def _made(kind: type[Told], said: Any, where: str) -> Told:
         raise EngineError(f"{where} must be a table")
     known = {f.name for f in fields(kind)}
     if unknown := sorted(set(said) - known):
-        raise EngineError(
-            f"{where}: unknown key '{unknown[0]}'; there are {', '.join(sorted(known))}"
-        )
+        near = get_close_matches(unknown[0], known, 1)
+        more = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(known))}"
+        raise EngineError(f"{where}: unknown key '{unknown[0]}'; {more}")
     try:
         return kind(**said)
     except TypeError as error:
@@ -139,17 +146,14 @@ def _numbers(value: Any, least: int) -> bool:
     return isinstance(value, list | tuple) and all(type(n) is int and n >= least for n in value)
 
 
-def parse_settings(text: str, where: str = VARIABLE) -> Settings:
-    """Read an operator's file.
+def settings_of(options: Mapping[str, Any], where: str = TABLE) -> Settings:
+    """The operator's settings from their table.
 
     Raises:
         EngineError: an unknown key, or a value out of range.
 
     """
-    said = _parsed(text, where)
-    if unknown := sorted(set(said) - {"tensorrt"}):
-        raise EngineError(f"{where}: unknown table '{unknown[0]}'; there is tensorrt")
-    table = dict(said.get("tensorrt", {}))
+    table = dict(options)
     for key in ("devices", "rows", "lengths"):
         if key in table:
             _want(f"{where}: {key}", _numbers(table[key], int(key != "devices")), "whole numbers")
@@ -158,7 +162,7 @@ def parse_settings(text: str, where: str = VARIABLE) -> Settings:
         _want(f"{where}: cache", isinstance(table["cache"], str), "a folder's path")
         table["cache"] = Path(table["cache"]).expanduser()
     made = _made(Settings, table, where)
-    for key, choices in (("flavour", FLAVOURS), ("wait", WAITS), ("build", BUILDS)):
+    for key, choices in _CHOICES:
         _want(f"{where}: {key}", getattr(made, key) in choices, f"one of {', '.join(choices)}")
     _want(f"{where}: cuda_graphs", isinstance(made.cuda_graphs, bool), "true or false")
     for key, least, most in (
@@ -173,20 +177,37 @@ def parse_settings(text: str, where: str = VARIABLE) -> Settings:
     return made
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise EngineError for an operator's table that cannot be used."""
+    settings_of(options)
+
+
+def settings_in(path: Path) -> Settings:
+    """The operator's settings from a sluicegate.toml; its other tables are the server's.
+
+    Raises:
+        EngineError: the file cannot be read or used.
+
+    """
+    try:
+        said = _parsed(path.read_text(), str(path))
+    except OSError as error:
+        raise EngineError(f"{path}: {error.strerror}") from error
+    engines = said.get("engines", {})
+    table = engines.get("tensorrt", {}) if isinstance(engines, dict) else engines
+    _want(f"{path}: {TABLE}", isinstance(table, dict), "a table")
+    return settings_of(table, f"{path}: {TABLE}")
+
+
 def settings() -> Settings:
-    """The operator's settings.
+    """The settings of a program without a server: those of the file that SLUICEGATE_ENGINES names.
 
     Raises:
         EngineError: the file cannot be read or used.
 
     """
     path = os.environ.get(VARIABLE)
-    if not path:
-        return Settings()
-    try:
-        return parse_settings(Path(path).read_text(), path)
-    except OSError as error:
-        raise EngineError(f"{path}: {error.strerror}") from error
+    return settings_in(Path(path)) if path else Settings()
 
 
 def model_says(files: Mapping[str, bytes]) -> ModelSays:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from gateway.engines.contract import EngineError
 from gateway.engines.tensorrt.flavour import Flavour, flavour
+from gateway.engines.tensorrt.lowering import is_installed, lower
 from gateway.engines.tensorrt.reference import write_reference
 
 
@@ -71,6 +72,7 @@ def build(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if library.version != job["version"]:
         raise EngineError(f"{library.name} is {library.version}, the job is for {job['version']}")
     progress.stage("reading the graph")
+    _lower(Path(job["graph"]), job["outputs"])
     with library.telling():
         builder = library.made(trt.Builder(library.logger), "made no builder")
         network = library.made(builder.create_network(library.network_flags()), "made no network")
@@ -95,6 +97,15 @@ def build(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "seconds": time.monotonic() - started}
 
 
+def _lower(graph: Path, outputs: list[str]) -> None:
+    """Write the graph out in operators that the parser knows, in place, where it has others."""
+    if not is_installed():
+        return
+    lowered = lower(graph.read_bytes(), outputs)
+    if lowered is not None:
+        graph.write_bytes(lowered)
+
+
 def _complaints(parser: Any) -> str:
     """The parser's errors, the first of each operator: they repeat for each node."""
     told: dict[str, str] = {}
@@ -102,7 +113,10 @@ def _complaints(parser: Any) -> str:
         error = parser.get_error(index)
         told.setdefault(error.node_operator(), f"{error.node_name()}: {error.desc()}")
     said = [f"{operator or 'the file'} ({text})" for operator, text in told.items()]
-    return "; ".join(said[:4]) or "it gave no reason"
+    text = "; ".join(said[:4]) or "it gave no reason"
+    if not is_installed():
+        text += "; with onnx (pip install onnx) trees and whole numbers would be written out first"
+    return text
 
 
 def _config(library: Flavour, builder: Any, network: Any, job: dict[str, Any]) -> Any:

@@ -51,6 +51,9 @@ pub enum Provider {
     Cuda,
 }
 
+/// What the operator says to engines in Python, each by its name; they know their keys themselves.
+pub type EngineOptions = BTreeMap<String, toml::Table>;
+
 /// Which versions of a model are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Versions {
@@ -168,6 +171,7 @@ pub struct Config {
     pub tls: Option<TlsSettings>,
     pub caller: BTreeMap<String, CallerSettings>,
     pub model: BTreeMap<String, ModelSettings>,
+    pub engines: EngineOptions,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -212,6 +216,7 @@ impl Default for Config {
             tls: None,
             caller: BTreeMap::new(),
             model: BTreeMap::new(),
+            engines: EngineOptions::new(),
         }
     }
 }

@@ -9,10 +9,14 @@ pub mod onnx;
 mod onnx_binding;
 mod onnx_external;
 #[cfg(feature = "python")]
-mod python;
+pub mod python;
+mod standing;
 mod synthetic;
 
 pub use buffer::Buffer;
+pub use standing::{Said, Standing, together};
+
+use std::sync::Arc;
 
 use crate::config::Provider;
 use crate::model::contract::EngineKind;
@@ -82,11 +86,20 @@ pub trait Lane: Send {
 
     /// Name and version of what runs the model.
     fn describe(&self) -> String;
+
+    /// What the engine says of itself from here on; `None` if that never changes.
+    fn standing(&self) -> Option<Arc<Standing>> {
+        None
+    }
 }
 
 /// How a model is opened, beside what its contract says.
 #[derive(Debug, Clone, Copy)]
-pub struct OpenWith {
+pub struct OpenWith<'a> {
+    /// The model's name, for the engine's own words.
+    pub name: &'a str,
+    /// What the operator says to this engine, by `[engines.NAME]`.
+    pub options: Option<&'a toml::Table>,
     pub largest: Bucket,
     pub provider: Provider,
     pub lane: usize,
@@ -101,7 +114,7 @@ pub fn open(model: &VerifiedModel, with: OpenWith) -> Result<Box<dyn Lane>, Engi
             Ok(Box::new(lane))
         }
         #[cfg(feature = "python")]
-        EngineKind::Python(name) => python::open(name, model, with.largest, with.lane),
+        EngineKind::Python(name) => python::open(name, model, with),
         #[cfg(not(feature = "python"))]
         EngineKind::Python(name) => Err(EngineError::Failed(format!(
             "engine '{name}' is one in Python, and this build has none"

@@ -1,23 +1,34 @@
 //! Engines in Python (gateway/engines): the lane's thread takes Python's lock once a batch; rows are
 //! gathered and scattered without it, through the memory of the engine's own arrays.
+//!
+//! An engine that is not ready yet may let the data plane's ONNX Runtime run the model's graph in its
+//! place, over copies of the same rows, until it says that it is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyTuple};
 use serde_json::json;
 
-use super::{Buffer, Buffers, EngineError, Lane};
+use super::onnx::OnnxLane;
+use super::onnx_external::external_tensor;
+use super::{Buffer, Buffers, EngineError, Lane, OpenWith, Said, Standing};
+use crate::config::Provider;
 use crate::model::directory::VerifiedModel;
-use crate::tensor::Bucket;
+use crate::tensor::{Bucket, TensorSpec};
 
 struct PythonLane {
     lane: Py<PyAny>,
     /// Python's class of a bucket.
     bucket: Py<PyAny>,
     held: HashMap<Bucket, Held>,
-    about: String,
+    standing: Arc<Standing>,
+    /// Runs batches until the engine is ready.
+    stand_in: Option<OnnxLane>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
 }
 
 /// One bucket's arrays. They are dropped before what keeps them in place.
@@ -32,35 +43,76 @@ struct Held {
 pub fn open(
     name: &str,
     model: &VerifiedModel,
-    largest: Bucket,
-    lane: usize,
+    with: OpenWith,
 ) -> Result<Box<dyn Lane>, EngineError> {
+    let mut made = open_lane(name, model, with).map_err(|e| told(&e))?;
+    let waits = Python::attach(|py| {
+        let lane = made.lane.bind(py);
+        // An engine that is always ready has no such attribute.
+        let ready = lane.getattr_opt("ready")?;
+        ready.map_or(Ok(false), |r| r.extract::<bool>().map(|ready| !ready))
+    });
+    if waits.map_err(|e| told(&e))? {
+        // Without Python's lock: this may take seconds.
+        let with = OpenWith {
+            provider: Provider::Cpu,
+            ..with
+        };
+        made.stand_in = Some(OnnxLane::open(model, with)?);
+    }
+    made.watch().map_err(|e| told(&e))?;
+    Ok(Box::new(made))
+}
+
+fn open_lane(name: &str, model: &VerifiedModel, with: OpenWith) -> PyResult<PythonLane> {
+    let contract = &model.contract;
+    let graph = contract.graph.as_deref().and_then(|g| model.file(g).ok());
+    let is_whole = |g: &[u8]| external_tensor(g).is_ok_and(|found| found.is_none());
+    let said = json!({
+        "name": with.name,
+        "inputs": contract.engine_inputs(),
+        "outputs": contract.outputs,
+        "graph": contract.graph,
+        "pad": contract.text.as_ref().map(|t| (&t.ids, t.pad)),
+        "options": with.options,
+        "stand_in": graph.is_some_and(is_whole),
+        "rows": with.largest.rows,
+        "length": with.largest.length,
+    });
     Python::attach(|py| {
-        let contract = &model.contract;
-        let told = json!({
-            "inputs": contract.engine_inputs(),
-            "outputs": contract.outputs,
-            "graph": contract.graph,
-            "rows": largest.rows,
-            "length": largest.length,
-        });
         let files = PyDict::new(py);
         for (path, bytes) in model.files() {
             files.set_item(path, PyBytes::new(py, bytes))?;
         }
         let engines = py.import("gateway.engines")?;
-        let arguments = (name, told.to_string(), files, lane);
+        let arguments = (name, said.to_string(), files, with.lane);
         let opened = engines.getattr("open_lane")?.call1(arguments)?;
         let about: String = opened.call_method0("describe")?.extract()?;
-        let made = PythonLane {
-            about,
+        Ok(PythonLane {
             lane: opened.unbind(),
             bucket: engines.getattr("Bucket")?.unbind(),
             held: HashMap::new(),
-        };
-        Ok(Box::new(made) as Box<dyn Lane>)
+            standing: Standing::new(about),
+            stand_in: None,
+            inputs: contract.engine_inputs(),
+            outputs: contract.outputs.clone(),
+        })
     })
-    .map_err(|e: PyErr| told(&e))
+}
+
+/// Whether operators' options fit their engines; `options` is JSON, engine to table.
+///
+/// # Errors
+/// The engine's own sentence.
+pub fn check_options(options: &str) -> Result<(), String> {
+    Python::attach(|py| {
+        let engines = py.import("gateway.engines")?;
+        engines
+            .call_method1("check_options", (options,))
+            .map(drop)
+            .map_err(|e| pyo3::exceptions::PyValueError::new_err(e.value(py).to_string()))
+    })
+    .map_err(|e: PyErr| Python::attach(|py| e.value(py).to_string()))
 }
 
 /// A Python exception as the contract's error: engines' own say their kind.
@@ -79,6 +131,29 @@ fn told(error: &PyErr) -> EngineError {
 }
 
 impl PythonLane {
+    /// Lets the engine say what it is now and whenever that changes, if it has something to say.
+    fn watch(&self) -> PyResult<()> {
+        let standing = Arc::clone(&self.standing);
+        let cpu = self.stand_in.as_ref().map(Lane::describe);
+        Python::attach(|py| {
+            let lane = self.lane.bind(py);
+            let Some(watch) = lane.getattr_opt("watch")? else {
+                return Ok(());
+            };
+            let change = move |said: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+                let (engine, note, ready): (String, Option<String>, bool) = said.extract()?;
+                let engine = match &cpu {
+                    Some(cpu) if !ready => format!("{cpu} on the CPU"),
+                    _ => engine,
+                };
+                standing.change(Said { engine, note }, ready);
+                Ok::<(), PyErr>(())
+            };
+            let tell = PyCFunction::new_closure(py, None, None, change)?;
+            watch.call1((tell,)).map(drop)
+        })
+    }
+
     fn hold(&mut self, bucket: Bucket) -> PyResult<()> {
         if self.held.contains_key(&bucket) {
             return Ok(());
@@ -116,6 +191,41 @@ impl PythonLane {
         self.held.insert(bucket, held);
         Ok(())
     }
+
+    /// Runs a batch in the engine's place, if it is not ready; without Python's lock.
+    fn stood_in(&mut self, bucket: Bucket, rows: usize) -> Option<Result<(), EngineError>> {
+        if self.standing.is_ready() {
+            if let Some(stand_in) = self.stand_in.take() {
+                // Freeing a session may take milliseconds, and this thread has a batch to run.
+                let thread = std::thread::Builder::new().name("free".into());
+                let _ = thread.spawn(move || drop(stand_in));
+            }
+            return None;
+        }
+        let stand_in = self.stand_in.as_mut()?;
+        let held = self.held.get_mut(&bucket)?;
+        let mut run = || {
+            let sides = stand_in.buffers(bucket)?.inputs.iter_mut();
+            for ((spec, to), from) in self.inputs.iter().zip(sides).zip(&held.buffers.inputs) {
+                copy(spec, bucket, rows, from, to);
+            }
+            stand_in.run(bucket, rows)?;
+            let sides = held.buffers.outputs.iter_mut();
+            let outputs = &stand_in.buffers(bucket)?.outputs;
+            for ((spec, to), from) in self.outputs.iter().zip(sides).zip(outputs) {
+                copy(spec, bucket, rows, from, to);
+            }
+            Ok(())
+        };
+        Some(run())
+    }
+}
+
+/// Copies the first `rows` rows of a bucket's tensor.
+fn copy(spec: &TensorSpec, bucket: Bucket, rows: usize, from: &Buffer, to: &mut Buffer) {
+    let bytes = spec.batch_bytes(Bucket { rows, ..bucket });
+    let bytes = bytes.min(from.as_bytes().len());
+    to.as_bytes_mut()[..bytes].copy_from_slice(&from.as_bytes()[..bytes]);
 }
 
 impl Lane for PythonLane {
@@ -128,6 +238,9 @@ impl Lane for PythonLane {
 
     fn run(&mut self, bucket: Bucket, rows: usize) -> Result<(), EngineError> {
         self.hold(bucket).map_err(|e| told(&e))?;
+        if let Some(done) = self.stood_in(bucket, rows) {
+            return done;
+        }
         let Some(held) = self.held.get(&bucket) else {
             return Err(EngineError::Failed("the engine gave no buffers".into()));
         };
@@ -141,6 +254,9 @@ impl Lane for PythonLane {
 
     fn warm(&mut self, bucket: Bucket) -> Result<(), EngineError> {
         self.hold(bucket).map_err(|e| told(&e))?;
+        if let Some(done) = self.stood_in(bucket, bucket.rows) {
+            return done;
+        }
         let Some(held) = self.held.get(&bucket) else {
             return Ok(());
         };
@@ -152,7 +268,11 @@ impl Lane for PythonLane {
     }
 
     fn describe(&self) -> String {
-        self.about.clone()
+        self.standing.said().engine.clone()
+    }
+
+    fn standing(&self) -> Option<Arc<Standing>> {
+        Some(Arc::clone(&self.standing))
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a verified directory to a model that is warm, measured and probed.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -8,8 +9,9 @@ use super::directory::{VerifiedModel, verify};
 use super::probe::row_dependence;
 use super::text::TextStage;
 use crate::clock::now;
-use crate::config::ModelSettings;
-use crate::engine::{self, Lane, OpenWith};
+use crate::config::{EngineOptions, ModelSettings};
+use crate::engine::{self, Lane, OpenWith, Standing};
+use crate::model::contract::EngineKind;
 use crate::sched::cost::{CostTable, bucket_sizes, length_classes};
 use crate::tensor::Bucket;
 
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub verified: VerifiedModel,
     /// One an executor lane.
     pub lanes: Vec<Box<dyn Lane>>,
+    /// What each lane's engine says of itself.
+    pub standings: Vec<Arc<Standing>>,
     /// For each class of lengths its longest row, in tokens, and what its batches cost.
     pub costs: Vec<(usize, CostTable)>,
     pub text: Option<TextStage>,
@@ -37,27 +41,47 @@ pub struct Loaded {
 #[derive(Debug, Clone, Serialize)]
 pub struct LoadReport {
     pub digest: String,
+    /// What ran it then.
     pub engine: String,
     /// Why batches are held to one row, if they are.
     pub row_dependence: Option<String>,
     pub load_ms: f64,
 }
 
-/// Verifies, opens on every lane, probes and warms. With a `permitted` digest, nothing else is
-/// loaded: what was permitted is what was read.
+/// How a model is loaded, beside what its directory says.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    pub name: &'a str,
+    pub lanes: usize,
+    pub settings: &'a ModelSettings,
+    pub engines: &'a EngineOptions,
+    /// Nothing else is loaded: what was permitted is what was read.
+    pub permitted: Option<&'a str>,
+}
+
+impl<'a> How<'a> {
+    /// On one lane, by whoever has no server.
+    pub fn alone(settings: &'a ModelSettings) -> Self {
+        static NOTHING_SAID: EngineOptions = EngineOptions::new();
+        Self {
+            name: "",
+            lanes: 1,
+            settings,
+            engines: &NOTHING_SAID,
+            permitted: None,
+        }
+    }
+}
+
+/// Verifies, opens on every lane, probes and warms.
 ///
 /// # Errors
 /// A sentence that says which check failed.
-pub fn load(
-    path: &Path,
-    lanes: usize,
-    settings: &ModelSettings,
-    permitted: Option<&str>,
-) -> Result<Loaded, String> {
-    let max_rows = settings.max_batch;
+pub fn load(path: &Path, how: How<'_>) -> Result<Loaded, String> {
+    let max_rows = how.settings.max_batch;
     let started = now();
     let verified = verify(path)?;
-    if let Some(permitted) = permitted.filter(|p| *p != verified.digest) {
+    if let Some(permitted) = how.permitted.filter(|p| *p != verified.digest) {
         let is = &verified.digest;
         return Err(format!(
             "the directory was changed while it was loaded: {permitted} was permitted, it is {is}"
@@ -80,11 +104,18 @@ pub fn load(
         ));
     }
     let text = TextStage::open(&verified)?;
-    let mut open = Vec::with_capacity(lanes.max(1));
-    for lane in 0..lanes.max(1) {
+    let options = match &contract.engine {
+        EngineKind::Python(name) => how.engines.get(name),
+        _ => None,
+    };
+    let lanes = how.lanes.max(1);
+    let mut open = Vec::with_capacity(lanes);
+    for lane in 0..lanes {
         let with = OpenWith {
+            name: how.name,
+            options,
             largest,
-            provider: settings.provider,
+            provider: how.settings.provider,
             lane,
         };
         open.push(engine::open(&verified, with).map_err(|e| e.message().to_owned())?);
@@ -118,8 +149,13 @@ pub fn load(
         row_dependence: dependence,
         load_ms: (now() - started) as f64 / 1e6,
     };
+    let standings = open.iter().map(|lane| {
+        let fixed = || Standing::new(lane.describe());
+        lane.standing().unwrap_or_else(fixed)
+    });
     Ok(Loaded {
         verified,
+        standings: standings.collect(),
         lanes: open,
         costs,
         text,

@@ -127,7 +127,7 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
     }
     match request.uri().path() {
         "/health/live" => text(StatusCode::OK, "live\n"),
-        "/health/ready" if server.ready() => text(StatusCode::OK, "ready\n"),
+        "/health/ready" if server.ready() => text(StatusCode::OK, &ready(server)),
         "/health/ready" => text(StatusCode::SERVICE_UNAVAILABLE, &why_not_ready(server)),
         "/metrics" if wants_protobuf(request) => {
             respond(StatusCode::OK, PROTOBUF, server.metrics.protobuf().into())
@@ -176,6 +176,18 @@ fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// A server may be ready and yet not run a model as it was asked to.
+fn ready(server: &Server) -> String {
+    let table = server.table.load();
+    let notes = table.live().filter_map(|model| {
+        let lost = server.executor.lost_lanes(model.id);
+        let gone = (lost > 0).then(|| format!("the device of {lost} of its lanes is gone"));
+        let note = gone.or_else(|| model.said().note)?;
+        Some(format!("model '{}': {note}\n", model.name))
+    });
+    "ready\n".to_owned() + &notes.collect::<String>()
 }
 
 fn why_not_ready(server: &Server) -> String {
@@ -247,10 +259,12 @@ fn described(server: &Server, model: &Model) -> Value {
             told
         })
         .collect();
+    let said = model.said();
     json!({
         "digest": model.report.digest,
         "signed": server.gate.is_some(),
-        "engine": model.report.engine,
+        "engine": said.engine,
+        "engine_note": said.note,
         "row_dependence": model.report.row_dependence,
         "max_batch": model.max_batch,
         "load_ms": model.report.load_ms,

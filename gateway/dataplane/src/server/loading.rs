@@ -16,7 +16,7 @@ use crate::executor::{NewModel, Settings};
 use crate::model::contract::Contract;
 use crate::model::directory::claimed_digest;
 use crate::model::gate::{MaybeGate, Purpose};
-use crate::model::load::{Loaded, load};
+use crate::model::load::{How, Loaded, load};
 use crate::model::repository::scan;
 use crate::priority::{AtWork, step_aside};
 use crate::sched::admission::Limits;
@@ -122,13 +122,14 @@ pub fn read(
     version: u64,
     permitted: Option<String>,
 ) -> Result<Loaded, String> {
-    let path = place(config, name, version);
-    load(
-        &path,
-        config.lanes,
-        &config.settings(name),
-        permitted.as_deref(),
-    )
+    let how = How {
+        name,
+        lanes: config.lanes,
+        settings: &config.settings(name),
+        engines: &config.engines,
+        permitted: permitted.as_deref(),
+    };
+    load(&place(config, name, version), how)
 }
 
 /// Gives a loaded version to the executor.
@@ -165,7 +166,7 @@ pub fn add(
         row.collect::<Result<Vec<_>, _>>().ok()
     };
     let logged = logged(config, name, digest, &contract).map(Arc::new);
-    Arc::new(Model {
+    let model = Arc::new(Model {
         id,
         name: name.into(),
         version,
@@ -181,7 +182,10 @@ pub fn add(
         shadow,
         canary: ArcSwapOption::empty(),
         report: loaded.report,
-    })
+        standings: loaded.standings,
+    });
+    server.lifecycle.watch(&model);
+    model
 }
 
 /// What the decision log has to know of a version; `None` without a log.

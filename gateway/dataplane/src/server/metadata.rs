@@ -99,7 +99,14 @@ pub fn model_config(server: &Server, rights: &Rights, message: Bytes) -> Result<
     let parameter = |value: &str| pb::ModelParameter {
         string_value: value.into(),
     };
-    let mut parameters = vec![("digest".to_owned(), parameter(&model.report.digest))];
+    let said = model.said();
+    let mut parameters = vec![
+        ("digest".to_owned(), parameter(&model.report.digest)),
+        ("engine".to_owned(), parameter(&said.engine)),
+    ];
+    if let Some(note) = &said.note {
+        parameters.push(("engine_note".to_owned(), parameter(note)));
+    }
     if let Some(why) = &model.report.row_dependence {
         parameters.push(("batch_1_because".to_owned(), parameter(why)));
     }

@@ -11,7 +11,7 @@ use super::log::event;
 use super::table::Model;
 use crate::config::Config;
 use crate::model::gate::Purpose;
-use crate::model::load::load;
+use crate::model::load::{How, load};
 use crate::priority::{AtWork, step_back};
 use crate::shadow::{Decider, Running, Side, Wishes, Written, start};
 use crate::wire::status::{Code, Status};
@@ -58,8 +58,16 @@ impl Shadows {
         let open = |version: u64, permitted: Option<String>| {
             let (path, settings) = (config.models.clone(), config.settings(name));
             let path = path.join(name).join(version.to_string());
+            let (model, engines) = (name.to_owned(), config.engines.clone());
             aside("load", move || {
-                let loaded = load(&path, 1, &settings, permitted.as_deref())?;
+                let how = How {
+                    name: &model,
+                    lanes: 1,
+                    settings: &settings,
+                    engines: &engines,
+                    permitted: permitted.as_deref(),
+                };
+                let loaded = load(&path, how)?;
                 let text = loaded.verified.contract.text.clone();
                 let tokenizer =
                     text.map(|t| loaded.verified.file(&t.tokenizer).map(<[u8]>::to_vec));

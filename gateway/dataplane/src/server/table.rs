@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::canary::Canary;
 use crate::clock::Ticks;
 use crate::decisions::Logged;
+use crate::engine::{Said, Standing, together};
 use crate::executor::ModelId;
 use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
@@ -41,11 +42,18 @@ pub struct Model {
     /// Answers a share of the requests that are routed here.
     pub canary: ArcSwapOption<Canary>,
     pub report: LoadReport,
+    /// What each lane's engine says of itself.
+    pub standings: Vec<Arc<Standing>>,
 }
 
 impl Model {
     pub fn objective(&self) -> Ticks {
         self.objective.load(Ordering::Relaxed)
+    }
+
+    /// What runs it now, and one sentence if that is not what was asked for.
+    pub fn said(&self) -> Said {
+        together(&self.standings)
     }
 }
 

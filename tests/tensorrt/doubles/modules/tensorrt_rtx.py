@@ -47,7 +47,7 @@ class BuilderFlag(enum.Enum):
     REQUIRE_USER_ALLOCATION = 3
 
 
-class _Config(tensorrt._Config):
+class _Config(tensorrt.Config):
     num_compute_capabilities = 0
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class _RuntimeConfig:
         self.strategy = strategy
 
 
-class _Engine(tensorrt._Engine):
+class _Engine(tensorrt.Engine):
     def create_runtime_config(self) -> _RuntimeConfig:
         return _RuntimeConfig()
 

@@ -7,10 +7,11 @@
 //! adding to the executor and publishing are the steward's.
 
 mod canary;
+mod engine;
 mod leaving;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -82,13 +83,15 @@ pub enum Command {
     Configure(Box<Config>),
     /// A model's device is gone.
     Lost(ModelId),
+    /// A model's engine says something else of itself.
+    Engine(Weak<Model>),
     Stop,
 }
 
 /// Asks the steward; anyone may hold one.
 #[derive(Default)]
 pub struct Lifecycle {
-    commands: OnceLock<Sender<Command>>,
+    commands: Arc<OnceLock<Sender<Command>>>,
 }
 
 impl Lifecycle {
@@ -145,6 +148,7 @@ pub fn start(server: &Arc<Server>) -> std::io::Result<JoinHandle<()>> {
 
 impl Steward {
     fn work(mut self) {
+        engine::tell_all(&self.server);
         let mut watched = Instant::now();
         loop {
             let watch = Duration::from_secs(self.config.watch_seconds);
@@ -216,6 +220,7 @@ impl Steward {
                     self.reopen.push((id, Instant::now() + REOPEN_AFTER));
                 }
             }
+            Command::Engine(model) => engine::tell(&model),
             Command::Stop => {}
         }
     }
