@@ -15,18 +15,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench import machine, servers
-from bench.gpu_bare import Bare, OnnxRuntime, TensorRT, furthest, timed
+from bench.gpu_bare import Arrays, Bare, OnnxRuntime, TensorRT, answers, furthest, timed
 from bench.gpu_double import on_doubles
-from bench.gpu_gateway import refusal, through_gateway
-from bench.gpu_shapes import Shape, shapes
+from bench.gpu_gateway import Work, add_shares, through_gateway, work_for
+from bench.gpu_shapes import GRAPH, Shape, shapes, write_encoder
 from bench.load import LoadError
 from gateway.engines import Bucket, EngineError
 from gateway.engines.tensorrt.driver import device
@@ -34,10 +34,10 @@ from gateway.packing import PackError
 
 RESULTS = Path(__file__).with_name("results")
 ENGINES = ("tensorrt", "cuda")
-NAMES = ("tabular", "encoder", "decoder-0.5b")
+NAMES = ("tabular", "encoder", "encoder-tokens", "decoder-0.5b", "decoder-4b")
 # Without a GPU.
 DRY_ENGINES = ("tensorrt", "cpu")
-DRY_NAMES = ("tabular", "encoder", "decoder-tiny")
+DRY_NAMES = ("tabular", "encoder", "encoder-tokens", "decoder-tiny")
 DRY = "none, dry run"
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 # Set in the process that a dry run starts.
@@ -76,34 +76,41 @@ def facts() -> dict[str, Any]:
     return told | {"memory_gb_per_s": 10 * 2 * size / seconds / 1e9}
 
 
-@contextmanager
-def _opened(engine: str, shape: Shape, folder: Path) -> Iterator[Bare]:
-    place = folder / engine
-    place.mkdir(exist_ok=True)
-    bare: Bare
+@dataclass(frozen=True)
+class Reference:
+    """What ONNX Runtime says on the CPU: for seeded rows, and for the gateway's requests."""
+
+    bucket: Bucket
+    outputs: Arrays
+    work: list[Work]
+
+
+def reference_for(shape: Shape) -> Reference:
+    """Run the shape on the CPU."""
+    model = shape.model("tensorrt")
+    few = Bucket(min(4, shape.largest.rows), shape.lengths[-1])
+    cpu = OnnxRuntime(model, shape.plain / GRAPH, "CPUExecutionProvider")
+    return Reference(few, answers(cpu, model, few), work_for(shape, cpu))
+
+
+def _open(engine: str, shape: Shape) -> Bare:
+    model = shape.model(engine)
     if engine in PROVIDERS:
-        bare = OnnxRuntime(shape.model, place, PROVIDERS[engine])
-    else:
-        bare = TensorRT(shape.model, shape.largest)
-    try:
-        yield bare
-    finally:
-        bare.close()
+        return OnnxRuntime(model, shape.folder(engine) / GRAPH, PROVIDERS[engine])
+    return TensorRT(model, shape.largest)
 
 
-def bare_rows(engine: str, shape: Shape, folder: Path, seconds: float) -> dict[str, Any]:
+def bare_rows(engine: str, shape: Shape, reference: Reference, seconds: float) -> dict[str, Any]:
     """Compare and time one shape on one engine, without a gateway."""
     told: dict[str, Any] = {"shape": shape.name, "engine": engine}
-    cpu = folder / "cpu"
-    cpu.mkdir(exist_ok=True)
+    model = shape.model(engine)
     try:
-        with _opened(engine, shape, folder) as bare:
-            reference = OnnxRuntime(shape.model, cpu, "CPUExecutionProvider")
-            few = Bucket(min(4, shape.largest.rows), shape.lengths[-1])
+        with closing(_open(engine, shape)) as bare:
             told["about"] = bare.about
-            told["furthest_from_cpu"] = furthest(bare, reference, shape.model, few)
+            ran = answers(bare, model, reference.bucket)
+            told["furthest_from_cpu"] = furthest(ran, reference.outputs)
             told["bare"] = [
-                timed(bare, shape.model, Bucket(rows, length), seconds)
+                timed(bare, model, Bucket(rows, length), seconds)
                 for rows in sorted({1, min(8, shape.largest.rows), shape.largest.rows})
                 for length in shape.lengths
             ]
@@ -112,20 +119,21 @@ def bare_rows(engine: str, shape: Shape, folder: Path, seconds: float) -> dict[s
     return told
 
 
-def check(engine: str, shape: Shape, folder: Path, seconds: float, gateway: bool) -> dict[str, Any]:
+def check(
+    engine: str, shape: Shape, reference: Reference, folder: Path, seconds: float, gateway: bool
+) -> dict[str, Any]:
     """One shape on one engine: bare, then through the gateway."""
-    told = bare_rows(engine, shape, folder, seconds)
+    told = bare_rows(engine, shape, reference, seconds)
     if "not_run" in told:
         return told
     if not gateway:
         return told | {"gateway_not_run": "left out (--no-gateway)"}
-    if why := refusal(engine, shape):
-        return told | {"gateway_not_run": why}
     try:
-        told["gateway"] = through_gateway(engine, shape, folder, seconds, told["bare"])
+        through = through_gateway(engine, shape, reference.work, folder, seconds)
     except (LoadError, servers.ServerError, PackError) as error:
-        told["gateway_not_run"] = str(error)
-    return told
+        return told | {"gateway_not_run": str(error)}
+    add_shares(through, told["bare"], shape.largest.rows)
+    return told | {"gateway": through}
 
 
 def main(
@@ -134,10 +142,18 @@ def main(
     ] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option("--shape", help="tabular, encoder, decoder-0.5b, decoder-4b [not the last]."),
+        typer.Option("--shape", help="tabular, encoder, encoder-tokens, decoder-0.5b, decoder-4b."),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Of each window.")] = 5.0,
     gateway: Annotated[bool, typer.Option(help="Also through the whole gateway.")] = True,
+    prepare: Annotated[
+        Path | None,
+        typer.Option(help="Only write what has to be fetched, for elsewhere.", metavar="DIR"),
+    ] = None,
+    prepared: Annotated[
+        Path | None,
+        typer.Option(help="What --prepare wrote, for a machine without a network.", metavar="DIR"),
+    ] = None,
     dry: Annotated[
         bool, typer.Option("--dry", help="Without a GPU, on doubles: whether all of it runs.")
     ] = False,
@@ -147,6 +163,10 @@ def main(
 
     Exit code 3 without one, 1 if nothing could be run, or in a dry run if something could not.
     """
+    if prepare:
+        write_encoder(prepare)
+        typer.echo(f"written: {prepare}")
+        return
     if dry and os.environ.get(AGAIN) != "1":
         raise typer.Exit(_again())
     try:
@@ -162,11 +182,12 @@ def main(
     rows = []
     with tempfile.TemporaryDirectory(prefix="sluicegate-gpu-check-") as folder:
         wanted = tuple(shape or (DRY_NAMES if dry else NAMES))
-        for number, each in enumerate(shapes(wanted, Path(folder))):
+        for each in shapes(wanted, Path(folder), prepared):
+            reference = reference_for(each)
             for name in engine or (DRY_ENGINES if dry else ENGINES):
-                place = Path(folder, f"{number}-{name}")
+                place = Path(folder, f"{each.name}-{name}")
                 place.mkdir()
-                told = check(name, each, place, seconds, gateway)
+                told = check(name, each, reference, place, seconds, gateway)
                 if not dry:
                     # Every batch reads every weight once.
                     told["memory_limit_us"] = each.weight_bytes / about["memory_gb_per_s"] / 1e3

@@ -24,31 +24,42 @@ DOUBLES = ROOT / "tests" / "tensorrt" / "doubles"
 
 
 @contextmanager
+def on_library_double(settings: str = "") -> Iterator[dict[str, str]]:
+    """The environment of a machine with the double of TensorRT, with an empty cache.
+
+    Raises:
+        LoadError: it is not here.
+
+    """
+    if not DOUBLES.is_dir():
+        raise LoadError("the doubles of driver and library are in a checkout's tests folder")
+    with tempfile.TemporaryDirectory(prefix="sluicegate-gpu-") as folder:
+        said = Path(folder, "sluicegate.toml")
+        said.write_text(f"[engines.tensorrt]\n{settings}\n")
+        yield {
+            "PYTHONPATH": f"{ROOT}:{DOUBLES / 'modules'}",
+            "SLUICEGATE_ENGINES": str(said),
+            "XDG_CACHE_HOME": f"{folder}/cache",
+        }
+
+
+@contextmanager
 def on_doubles(settings: str = "") -> Iterator[dict[str, str]]:
-    """The environment of a machine with the doubles of driver and library, with an empty cache.
+    """The same with the double of the driver too.
 
     Raises:
         LoadError: they cannot be built here.
 
     """
-    if not DOUBLES.is_dir():
-        raise LoadError("the doubles of driver and library are in a checkout's tests folder")
-    sys.path.insert(0, str(ROOT))
-    from tests.tensorrt.doubles.build import CannotBuild, build  # noqa: PLC0415
+    with on_library_double(settings) as environment:
+        sys.path.insert(0, str(ROOT))
+        from tests.tensorrt.doubles.build import CannotBuild, build  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix="sluicegate-gpu-") as folder:
         try:
-            library = build(Path(folder))
+            library = build(Path(environment["XDG_CACHE_HOME"]).parent)
         except CannotBuild as error:
             raise LoadError(str(error)) from error
-        said = Path(folder, "sluicegate.toml")
-        said.write_text(f"[engines.tensorrt]\n{settings}\n")
-        yield {
-            "LD_LIBRARY_PATH": str(library.parent),
-            "PYTHONPATH": f"{ROOT}:{DOUBLES / 'modules'}",
-            "SLUICEGATE_ENGINES": str(said),
-            "XDG_CACHE_HOME": f"{folder}/cache",
-        }
+        yield environment | {"LD_LIBRARY_PATH": str(library.parent)}
 
 
 def _run(program: str, batches: int, settings: str = "") -> dict[str, Any]:
@@ -59,13 +70,23 @@ def _run(program: str, batches: int, settings: str = "") -> dict[str, Any]:
 
     """
     with on_doubles(settings) as environment:
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.gpu_program", program, str(batches)],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_program(program, batches, environment)
+
+
+def run_program(program: str, batches: int, environment: dict[str, str]) -> dict[str, Any]:
+    """What a program of bench.gpu_program says in an environment.
+
+    Raises:
+        LoadError: it failed.
+
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.gpu_program", program, str(batches)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise LoadError(f"bench.gpu_program {program}: {done.stderr.strip()[-500:]}")
     told: dict[str, Any] = json.loads(done.stdout)

@@ -14,6 +14,7 @@ from gateway.runtime import use_onnxruntime
 
 GRAPH = "model.onnx"
 CONTRACT = "contract.toml"
+MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
 
@@ -119,8 +120,9 @@ def pack_graph(
 ) -> Packed:
     """Pack an ONNX graph; its tensors are read from the graph.
 
-    `decision` is short for the wish of that name. The directory appears whole or not at all. A
-    model that is in the repository already, by digest, keeps its version number.
+    Weights that the graph keeps in files beside it are packed with it. `decision` is short for the
+    wish of that name. The directory appears whole or not at all. A model that is in the repository
+    already, by digest, keeps its version number.
 
     Raises:
         PackError: the graph cannot be read or served, does not fit the wishes, or the name is not
@@ -128,20 +130,32 @@ def pack_graph(
 
     """
     wishes = wishes or Wishes(decision=decision)
-    try:
-        data = graph.read_bytes()
-    except OSError as error:
-        raise PackError(f"{graph}: {error.strerror}") from error
+    data = _read(graph)
     use_onnxruntime()
     try:
-        text = _native.contract_of_graph(data, GRAPH, wishes.to_json())
+        weights = {name: _read(_beside(graph, name)) for name in _native.weight_files(data)}
+        text = _native.contract_of_graph(data, weights, GRAPH, wishes.to_json())
     except ValueError as error:
         raise PackError(f"{graph}: {error}") from error
     text = text.replace('engine = "onnxruntime"', f'engine = "{wishes.engine}"', 1)
-    files = {**wishes.files, GRAPH: data, CONTRACT: text.encode()}
+    files = {**wishes.files, **weights, GRAPH: data, CONTRACT: text.encode()}
     if wishes.text:
         files[TOKENIZER] = wishes.text.tokenizer
     return _place(name, repository, files)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PackError(f"{path}: {error.strerror}") from error
+
+
+def _beside(graph: Path, name: str) -> Path:
+    """A file of the graph's own folder; a graph may name any file of the machine."""
+    if name in (CONTRACT, GRAPH, MANIFEST, TOKENIZER) or Path(name).name != name:
+        raise PackError(f"{graph}: weights in '{name}', which is not a file beside the graph")
+    return graph.parent / name
 
 
 def pack_contract(contract: str, name: str, repository: Path) -> Packed:
@@ -162,7 +176,7 @@ def pack_files(files: Mapping[str, bytes], name: str, repository: Path) -> Packe
 
     """
     use_onnxruntime()
-    given = {file: data for file, data in files.items() if file != "manifest.json"}
+    given = {file: data for file, data in files.items() if file != MANIFEST}
     return _place(name, repository, given)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.graph import Graph, float32, int64
+from trainer.graph import Graph, Value, float32, int64
 from trainer.minilm import Encoder, Tensor
 from trainer.precision import FLOAT32, Dense, Lookup, Precision
 
@@ -54,17 +54,24 @@ def to_onnx(encoder: Encoder, head: Head | None = None, precision: Precision = F
     kept = graph.add("Cast", [MASK], "kept", to=1)
     x = _embeddings(graph, encoder.weights, precision.lookup)
     bias = _attention_bias(graph, kept)
-    for number in range(_layers(encoder.weights)):
+    for number in range(layers(encoder.weights)):
         x = _layer(graph, encoder, number, x, bias, precision.dense)
-    embedding = _mean(graph, x, kept)
     if head is None:
+        embedding = _mean(graph, x, kept)
         return graph.model("encoder", inputs, float32(embedding, "batch", width), opset=OPSET)
+    return scored(graph, inputs, x, kept, head)
+
+
+def scored(graph: Graph, inputs: list[Value], x: str, kept: str, head: Head) -> bytes:
+    """The classifier, from its last layer's x and the mask kept, both float32."""
+    embedding = _mean(graph, x, kept)
     stored = [graph.constant("head.weight", head.weight), graph.constant("head.bias", head.bias)]
     graph.add("Sigmoid", [graph.add("Gemm", [embedding, *stored], "logit")], SCORE)
     return graph.model("classifier", inputs, float32(SCORE, "batch", 1), opset=OPSET)
 
 
-def _layers(weights: Mapping[str, Tensor]) -> int:
+def layers(weights: Mapping[str, Tensor]) -> int:
+    """How many layers the weights are of."""
     numbers = {int(name.split(".")[2]) for name in weights if name.startswith("encoder.layer.")}
     return len(numbers)
 
@@ -156,5 +163,7 @@ def _mean(graph: Graph, x: str, kept: str) -> str:
     )
     count = graph.add("ReduceSum", [kept, axis], "count", keepdims=1)
     # At least one, so that a row of nothing but padding divides by something.
-    mean = graph.add("Div", [total, graph.add("Max", [count, "one"], "divisor")], "mean")
+    mean = graph.add(
+        "Div", [total, graph.add("Max", [count, graph.constant("one", 1)], "divisor")], "mean"
+    )
     return graph.add("LpNormalization", [mean], EMBEDDING, axis=-1, p=2)

@@ -45,6 +45,10 @@ class Graph:
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
+    def append(self, node: onnx.NodeProto) -> None:
+        """Appends a node that has more than one output."""
+        self._nodes.append(node)
+
     def split(self, value: str, names: Sequence[str], *, axis: int) -> Sequence[str]:
         """Appends a Split of `value` into equal parts of these names, and returns the names."""
         self._nodes.append(

@@ -11,6 +11,7 @@ import pytest
 
 from tests.trainer import tiny
 from trainer.encoder import EPSILON, Head, to_onnx
+from trainer.fused import to_fused_onnx
 from trainer.inference import feed, session
 from trainer.precision import (
     FLOAT32,
@@ -150,3 +151,13 @@ def test_quantised_weights_are_within_half_a_step_and_the_limit() -> None:
 def test_no_processor_can_overflow_a_pair_of_products() -> None:
     largest_token = TOKEN_MIDDLE + TOKEN_LIMIT
     assert 2 * largest_token * WEIGHT_LIMIT < 2**15
+
+
+def test_in_onnx_runtimes_own_operators_it_is_the_same_encoder() -> None:
+    ids = rows(3, 9, 1, 6)
+    fused = session(to_fused_onnx(tiny.encoder(), HEAD, np.float32))
+    (found,) = fused.run(None, feed(ids, 9))
+    np.testing.assert_allclose(found, scores(ids, FLOAT32, 9), atol=2e-6)
+    half = onnx.load_from_string(to_fused_onnx(tiny.encoder(), HEAD))
+    products = [i for i in half.graph.initializer if len(i.dims) == 2 and "head" not in i.name]
+    assert {i.data_type for i in products} == {onnx.TensorProto.FLOAT16}

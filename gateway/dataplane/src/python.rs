@@ -1,14 +1,17 @@
 //! The extension module `gateway._native`: the few doors through which Python reaches the data
 //! plane. JSON goes out, so that no Python object is touched while anything runs.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use serde_json::json;
 
 use crate::config::{Config, ModelSettings};
+use crate::engine::onnx::Graph;
 use crate::engine::{onnx, python};
 use crate::model::describe::{Wishes, describe};
 use crate::model::gate::{Gate, MaybeGate, Purpose};
@@ -184,19 +187,29 @@ fn is_model_name(name: &str) -> bool {
     repository::is_name(name)
 }
 
-/// The contract of an ONNX graph, as TOML: tensors are read from the graph. `wishes` is JSON, see
-/// `model::describe::Wishes`.
+/// Files that an ONNX graph's weights lie in, by their paths from the graph's own folder.
+#[pyfunction]
+fn weight_files(graph: &[u8]) -> PyResult<Vec<String>> {
+    let found = crate::engine::weight_files(graph).map_err(refused)?;
+    Ok(found.into_iter().collect())
+}
+
+/// The contract of an ONNX graph, as TOML: tensors are read from the graph. `weights` are the files
+/// that `weight_files` names; `wishes` is JSON, see `model::describe::Wishes`.
 #[pyfunction]
 fn contract_of_graph(
     py: Python<'_>,
-    graph: &[u8],
+    graph: PyBackedBytes,
+    weights: HashMap<String, PyBackedBytes>,
     graph_name: &str,
     wishes: &str,
 ) -> PyResult<String> {
     let wishes: Wishes = serde_json::from_str(wishes).map_err(|e| refused(e.to_string()))?;
-    let graph = graph.to_vec();
-    py.detach(|| describe(&graph, graph_name, wishes)?.to_toml())
-        .map_err(refused)
+    py.detach(|| {
+        let graph = Graph::new(&graph, |name| weights.get(name).map(|b| &**b))?;
+        describe(&graph, graph_name, wishes)?.to_toml()
+    })
+    .map_err(refused)
 }
 
 /// Writes a folder's manifest and returns the digest.
@@ -230,6 +243,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(scan, module)?)?;
     module.add_function(wrap_pyfunction!(is_model_name, module)?)?;
+    module.add_function(wrap_pyfunction!(weight_files, module)?)?;
     module.add_function(wrap_pyfunction!(contract_of_graph, module)?)?;
     module.add_function(wrap_pyfunction!(seal, module)?)?;
     module.add_function(wrap_pyfunction!(bare, module)?)?;

@@ -14,6 +14,7 @@ mod standing;
 mod synthetic;
 
 pub use buffer::Buffer;
+pub use onnx_external::weight_files;
 pub use standing::{Said, Standing, together};
 
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 //!
 //! One session per lane, one thread per session, no spinning. Inputs and outputs live in our own
 //! buffers; for every number of rows that occurs there is one binding over their front, made once,
-//! so that a batch is exactly as large as its rows (no padding) and costs one call.
+//! so that a batch is exactly as large as its rows (no padding) and costs one call. Another device's
+//! inputs are copied when they are bound, so there they are bound again for each batch.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
-use super::onnx_binding::{Binding, MemoryInfo, Side};
-use super::onnx_external::external_tensor;
+use super::onnx_binding::{Binding, MemoryInfo, Side, give_weights};
+use super::onnx_external::weight_files;
 use super::{Buffer, Buffers, EngineError, Lane, OpenWith};
 use crate::config::Provider;
 use crate::model::directory::VerifiedModel;
@@ -60,27 +61,61 @@ fn environment() -> Result<&'static Environment, String> {
     made.as_ref().map_err(Clone::clone)
 }
 
-fn open_session(graph: &[u8], provider: Provider) -> Result<Session, String> {
-    if let Some(tensor) = external_tensor(graph)? {
-        return Err(format!(
-            "tensor '{tensor}' keeps its data in another file; put the weights into the graph"
-        ));
+/// A graph and the files that its weights lie in, by the names that the graph has for them.
+pub struct Graph<'a> {
+    bytes: &'a [u8],
+    weights: Vec<(String, &'a [u8])>,
+}
+
+impl<'a> Graph<'a> {
+    /// `find` gives the bytes of a file by its path from the graph's own folder.
+    ///
+    /// # Errors
+    /// The bytes are not ONNX, or weights lie where nothing was verified.
+    pub fn new(bytes: &'a [u8], find: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, String> {
+        let weights = weight_files(bytes)?.into_iter().map(|name| {
+            let found = find(&name).ok_or_else(|| {
+                format!("the graph keeps weights in '{name}', which is not a file of the model")
+            })?;
+            Ok((name, found))
+        });
+        Ok(Self {
+            bytes,
+            weights: weights.collect::<Result<_, String>>()?,
+        })
     }
+
+    /// The contract's graph, out of the verified files.
+    pub fn of(model: &'a VerifiedModel) -> Result<Self, String> {
+        let named = model.contract.graph.as_deref();
+        let named = named.ok_or("the contract names no graph")?;
+        let folder = Path::new(named).parent().unwrap_or(Path::new(""));
+        Self::new(model.file(named)?, |name| {
+            model.file(folder.join(name).to_str()?).ok()
+        })
+    }
+}
+
+fn open_session(graph: &Graph, provider: Provider) -> Result<Session, String> {
     let build = || -> ort::Result<Session> {
         let builder = Session::builder(environment().map_err(ort::Error::new)?)?;
         let builder = match provider {
             Provider::Cpu => builder,
-            // Falling back to the CPU in silence would be a model of another speed.
-            Provider::Cuda => builder
-                .with_execution_providers([ep::CUDA::default().build().error_on_failure()])?,
+            // Falling back to the CPU in silence would be a model of another speed; products of
+            // float32 in 19 bits, as this provider has them by default, another model.
+            Provider::Cuda => {
+                let cuda = ep::CUDA::default().with_tf32(false).build();
+                builder.with_execution_providers([cuda.error_on_failure()])?
+            }
         };
-        builder
+        let mut builder = builder
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .commit_from_memory(graph)
+            .with_optimization_level(GraphOptimizationLevel::All)?;
+        give_weights(&mut builder, &graph.weights).map_err(ort::Error::new)?;
+        builder.commit_from_memory(graph.bytes)
     };
     environment()?;
     if provider == Provider::Cuda && !ep::CUDA::is_available().unwrap_or(false) {
@@ -120,7 +155,7 @@ fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
 }
 
 /// The inputs and outputs of a graph, as it names them: an open dimension is -1.
-pub fn tensors_of(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), String> {
+pub fn tensors_of(graph: &Graph) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), String> {
     let session = open_session(graph, Provider::Cpu)?;
     let specs = |outlets: &[Outlet]| outlets.iter().map(spec).collect::<Result<Vec<_>, _>>();
     Ok((specs(session.inputs())?, specs(session.outputs())?))
@@ -128,7 +163,7 @@ pub fn tensors_of(graph: &[u8]) -> Result<(Vec<TensorSpec>, Vec<TensorSpec>), St
 
 /// What a graph gives for two rows of zeros (of strings, empty ones) of `length`: its outputs' shapes, the batch as -1.
 pub fn probe_shapes(
-    graph: &[u8],
+    graph: &Graph,
     inputs: &[TensorSpec],
     length: usize,
 ) -> Result<Vec<Vec<i64>>, String> {
@@ -193,11 +228,7 @@ impl OnnxLane {
     fn open_checked(model: &VerifiedModel, with: OpenWith) -> Result<Self, String> {
         let largest = with.largest;
         let contract = &model.contract;
-        let graph = contract
-            .graph
-            .as_deref()
-            .ok_or("the contract names no graph")?;
-        let session = open_session(model.file(graph)?, with.provider)?;
+        let session = open_session(&Graph::of(model)?, with.provider)?;
         let inputs = contract.engine_inputs();
         agree("input", session.inputs(), &inputs)?;
         agree("output", session.outputs(), &contract.outputs)?;
@@ -233,6 +264,9 @@ impl OnnxLane {
 
     fn run_bucket(&mut self, bucket: Bucket) -> Result<(), String> {
         if let Some(binding) = self.bindings.get(&bucket) {
+            if self.provider != Provider::Cpu {
+                binding.copy_to_device()?;
+            }
             return binding.run_with(&mut self.session, &mut self.buffers);
         }
         if bucket.rows > self.largest.rows || bucket.length > self.largest.length {

@@ -6,6 +6,7 @@ use std::ptr;
 
 use ort::AsPointer;
 use ort::session::Session;
+use ort::session::builder::SessionBuilder;
 use ort::sys::{self, ONNXTensorElementDataType as Element, OrtIoBinding, OrtMemoryInfo, OrtValue};
 
 use super::{Buffer, Buffers};
@@ -45,6 +46,25 @@ fn check(status: sys::OrtStatusPtr) -> Result<(), String> {
     }
 }
 
+/// Gives a session that is being built the files that its graph's weights lie in.
+pub fn give_weights(builder: &mut SessionBuilder, files: &[(String, &[u8])]) -> Result<(), String> {
+    for (name, bytes) in files {
+        let name = CString::new(name.as_str()).map_err(|e| e.to_string())?;
+        // SAFETY: one name, one buffer and its length; ONNX Runtime reads the buffer until the
+        // session is made, which is before the slice's owner lets go of it, and writes nothing.
+        check(unsafe {
+            (ort::api().AddExternalInitializersFromMemory)(
+                builder.ptr_mut(),
+                &name.as_ptr(),
+                &bytes.as_ptr().cast_mut().cast(),
+                &bytes.len(),
+                1,
+            )
+        })?;
+    }
+    Ok(())
+}
+
 pub struct MemoryInfo(*mut OrtMemoryInfo);
 
 impl MemoryInfo {
@@ -80,6 +100,8 @@ pub enum Side {
 pub struct Binding {
     raw: *mut OrtIoBinding,
     values: Vec<*mut OrtValue>,
+    /// Names of the inputs, and their values.
+    inputs: Vec<(CString, *mut OrtValue)>,
     strings: Vec<Strings>,
 }
 
@@ -108,6 +130,7 @@ impl Binding {
         Ok(Self {
             raw,
             values: Vec::new(),
+            inputs: Vec::new(),
             strings: Vec::new(),
         })
     }
@@ -139,7 +162,7 @@ impl Binding {
             )
         })?;
         self.values.push(value);
-        self.bind_value(&name, value, side)
+        self.keep(name, value, side)
     }
 
     /// Binds a tensor of strings whose cells are in the buffer at `place`.
@@ -175,7 +198,23 @@ impl Binding {
             side,
             name: spec.name.clone(),
         });
-        self.bind_value(&name, value, side)
+        self.keep(name, value, side)
+    }
+
+    fn keep(&mut self, name: CString, value: *mut OrtValue, side: Side) -> Result<(), String> {
+        self.bind_value(&name, value, side)?;
+        if side == Side::Input {
+            self.inputs.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// Binds the inputs again: what does not lie in the session's device is copied to it then, and
+    /// not by a run.
+    pub fn copy_to_device(&self) -> Result<(), String> {
+        self.inputs
+            .iter()
+            .try_for_each(|(name, value)| self.bind_value(name, *value, Side::Input))
     }
 
     fn bind_value(&self, name: &CStr, value: *mut OrtValue, side: Side) -> Result<(), String> {

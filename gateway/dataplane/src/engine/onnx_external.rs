@@ -1,6 +1,8 @@
-//! Whether a graph keeps weights in other files. ONNX Runtime would open those by itself, past the
-//! verification, so such a graph is refused. Only the few fields on the way to a tensor are read;
-//! their numbers are those of onnx.proto.
+//! Which weights a graph keeps in other files. ONNX Runtime would open those by itself, past the
+//! verification; it is given the verified bytes instead. Only the few fields on the way to a tensor
+//! are read; their numbers are those of onnx.proto.
+
+use std::collections::BTreeSet;
 
 use prost::Message;
 
@@ -63,25 +65,58 @@ struct Tensor {
     #[prost(string, tag = "8")]
     name: String,
     #[prost(message, repeated, tag = "13")]
-    external: Vec<Empty>,
+    external: Vec<Entry>,
     #[prost(int32, tag = "14")]
     location: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Empty {}
+struct Entry {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
 
-/// Name of a tensor whose data lies in another file, if there is one.
+/// Files that the graph's weights lie in, as the graph names them: relative to its own folder.
 ///
 /// # Errors
-/// The graph is not protobuf: truncated or something else.
-pub fn external_tensor(graph: &[u8]) -> Result<Option<String>, String> {
+/// The graph is not protobuf (truncated or something else), or weights lie in another file where
+/// ONNX Runtime takes none from memory: in a branch, a function or an attribute.
+pub fn weight_files(graph: &[u8]) -> Result<BTreeSet<String>, String> {
     let model = Model::decode(graph).map_err(|e| format!("the graph is not ONNX: {e}"))?;
     let main = model
         .graph
         .ok_or("the graph is not ONNX: it holds no graph")?;
-    let functions = model.functions.iter().find_map(|f| in_nodes(&f.nodes));
-    Ok(in_graph(&main).or(functions))
+    let functions = || model.functions.iter().find_map(|f| in_nodes(&f.nodes));
+    let sparse = main.sparse.iter().find_map(in_sparse);
+    if let Some(name) = sparse.or_else(|| in_nodes(&main.nodes)).or_else(functions) {
+        return Err(format!(
+            "tensor '{name}' of a part of the graph keeps its data in another file; \
+             only the graph's own weights may"
+        ));
+    }
+    main.initializers
+        .iter()
+        .filter(|t| is_external(t))
+        .map(location)
+        .collect()
+}
+
+fn location(tensor: &Tensor) -> Result<String, String> {
+    let named = tensor.external.iter().find(|e| e.key == "location");
+    named.map(|e| e.value.clone()).ok_or_else(|| {
+        let name = &tensor.name;
+        format!("tensor '{name}' keeps its data in another file and does not say in which")
+    })
+}
+
+fn is_external(tensor: &Tensor) -> bool {
+    tensor.location == 1 || !tensor.external.is_empty()
+}
+
+fn in_tensor(tensor: &Tensor) -> Option<String> {
+    is_external(tensor).then(|| tensor.name.clone())
 }
 
 fn in_graph(graph: &Graph) -> Option<String> {
@@ -111,27 +146,68 @@ fn in_sparse(sparse: &SparseTensor) -> Option<String> {
         .find_map(in_tensor)
 }
 
-fn in_tensor(tensor: &Tensor) -> Option<String> {
-    (tensor.location == 1 || !tensor.external.is_empty()).then(|| tensor.name.clone())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    fn external(name: &str) -> Tensor {
+    fn external(name: &str, location: Option<&str>) -> Tensor {
+        let entry = |value: &str| Entry {
+            key: "location".into(),
+            value: value.into(),
+        };
         Tensor {
             name: name.into(),
-            external: vec![],
+            external: location.map(entry).into_iter().collect(),
             location: 1,
         }
     }
 
+    fn files(graph: Graph, functions: Vec<Function>) -> Result<BTreeSet<String>, String> {
+        let model = Model {
+            graph: Some(graph),
+            functions,
+        };
+        weight_files(&model.encode_to_vec())
+    }
+
     #[test]
-    fn external_weights_are_found_however_deep_they_lie() {
+    fn the_files_of_the_graphs_own_weights_are_named_once() {
+        let initializers = vec![
+            external("a", Some("w.bin")),
+            Tensor::default(),
+            external("b", Some("w.bin")),
+            external("c", Some("more/v.bin")),
+        ];
+        let graph = Graph {
+            initializers,
+            ..Default::default()
+        };
+        let found = files(graph, vec![]).unwrap();
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            ["more/v.bin", "w.bin"]
+        );
+        assert!(files(Graph::default(), vec![]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_say_where_is_refused() {
+        let graph = Graph {
+            initializers: vec![external("a", None)],
+            ..Default::default()
+        };
+        let said = files(graph, vec![]).unwrap_err();
+        assert!(
+            said.contains("'a'") && said.contains("does not say"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn weights_of_a_part_of_the_graph_are_refused_however_deep_they_lie() {
         let inner = Graph {
-            initializers: vec![external("w")],
+            initializers: vec![external("w", Some("w.bin"))],
             ..Default::default()
         };
         let branch = Attribute {
@@ -141,39 +217,22 @@ mod tests {
         let node = Node {
             attributes: vec![branch],
         };
-        let model = Model {
-            graph: Some(Graph {
-                nodes: vec![node.clone()],
-                ..Default::default()
-            }),
-            functions: vec![],
+        let graph = Graph {
+            nodes: vec![node.clone()],
+            ..Default::default()
         };
-        assert_eq!(
-            external_tensor(&model.encode_to_vec()).unwrap(),
-            Some("w".into())
-        );
-        let model = Model {
-            graph: Some(Graph::default()),
-            functions: vec![Function { nodes: vec![node] }],
-        };
-        assert_eq!(
-            external_tensor(&model.encode_to_vec()).unwrap(),
-            Some("w".into())
-        );
+        for found in [
+            files(graph, vec![]),
+            files(Graph::default(), vec![Function { nodes: vec![node] }]),
+        ] {
+            assert!(found.unwrap_err().contains("'w' of a part"));
+        }
     }
 
     #[test]
-    fn a_plain_graph_is_let_through_and_garbage_is_named() {
-        let model = Model {
-            graph: Some(Graph::default()),
-            functions: vec![],
-        };
-        assert_eq!(external_tensor(&model.encode_to_vec()).unwrap(), None);
-        assert!(
-            external_tensor(b"not a graph at all")
-                .unwrap_err()
-                .contains("not ONNX")
-        );
-        assert!(external_tensor(b"").unwrap_err().contains("no graph"));
+    fn garbage_is_named() {
+        let said = weight_files(b"not a graph at all").unwrap_err();
+        assert!(said.contains("not ONNX"));
+        assert!(weight_files(b"").unwrap_err().contains("no graph"));
     }
 }

@@ -12,8 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyTuple};
 use serde_json::json;
 
-use super::onnx::OnnxLane;
-use super::onnx_external::external_tensor;
+use super::onnx::{Graph, OnnxLane};
 use super::{Buffer, Buffers, EngineError, Lane, OpenWith, Said, Standing};
 use crate::config::Provider;
 use crate::model::directory::VerifiedModel;
@@ -66,8 +65,6 @@ pub fn open(
 
 fn open_lane(name: &str, model: &VerifiedModel, with: OpenWith) -> PyResult<PythonLane> {
     let contract = &model.contract;
-    let graph = contract.graph.as_deref().and_then(|g| model.file(g).ok());
-    let is_whole = |g: &[u8]| external_tensor(g).is_ok_and(|found| found.is_none());
     let said = json!({
         "name": with.name,
         "inputs": contract.engine_inputs(),
@@ -75,7 +72,7 @@ fn open_lane(name: &str, model: &VerifiedModel, with: OpenWith) -> PyResult<Pyth
         "graph": contract.graph,
         "pad": contract.text.as_ref().map(|t| (&t.ids, t.pad)),
         "options": with.options,
-        "stand_in": graph.is_some_and(is_whole),
+        "stand_in": Graph::of(model).is_ok(),
         "rows": with.largest.rows,
         "length": with.largest.length,
     });

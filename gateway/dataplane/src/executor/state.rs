@@ -387,7 +387,7 @@ impl State {
             };
             let taken = take(
                 &mut queue.queue,
-                &queue.cost,
+                &mut queue.cost,
                 max_batch,
                 now,
                 other_queues,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::contract::{Contract, Decision, EngineKind, FORMAT, Fallback, NonFinite, Text};
-use crate::engine::onnx::{probe_shapes, tensors_of};
+use crate::engine::onnx::{Graph, probe_shapes, tensors_of};
 use crate::tensor::{DataType, TensorSpec};
 
 /// What a graph does not say.
@@ -56,7 +56,7 @@ pub struct TextWishes {
 ///
 /// # Errors
 /// A sentence: the graph cannot be loaded or served, or does not fit the wishes.
-pub fn describe(graph: &[u8], graph_name: &str, wishes: Wishes) -> Result<Contract, String> {
+pub fn describe(graph: &Graph, graph_name: &str, wishes: Wishes) -> Result<Contract, String> {
     let (mut graph_inputs, mut outputs) = tensors_of(graph)?;
     for spec in graph_inputs.iter_mut().chain(&mut outputs) {
         spec.max_bytes = (spec.datatype == DataType::Bytes).then_some(wishes.string_bytes);

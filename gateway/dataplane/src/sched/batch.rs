@@ -45,7 +45,7 @@ pub struct Taken<T> {
 /// chance if nothing else waits, here or in `other_queues`, or if they were let in on `trial`.
 pub fn take<T>(
     queue: &mut EdfQueue<T>,
-    cost: &CostTable,
+    cost: &mut CostTable,
     max_batch: usize,
     now: Ticks,
     other_queues: bool,
@@ -62,7 +62,12 @@ pub fn take<T>(
         return taken;
     };
     let slack = head.deadline.saturating_sub(now);
-    let wanted = best_prefix(queue, cost, max_batch, slack);
+    let best = best_prefix(queue, cost, max_batch, slack);
+    let look = larger_prefix(queue, cost, best, max_batch, slack, now);
+    if look.is_some() {
+        cost.looked(now);
+    }
+    let wanted = look.unwrap_or(best);
     // In rows, not requests: one that is dropped makes room for nobody.
     while let Some((_, next)) = queue.head() {
         if !taken.batch.is_empty() && taken.rows + next.rows > wanted {
@@ -146,6 +151,30 @@ fn best_prefix<T>(queue: &EdfQueue<T>, cost: &CostTable, max_batch: usize, slack
     best_rows
 }
 
+/// How many rows to run in place of `best`, to see what they cost: now and then somewhat more, if
+/// so many wait and their earliest deadline leaves time for the worst.
+fn larger_prefix<T>(
+    queue: &EdfQueue<T>,
+    cost: &CostTable,
+    best: usize,
+    max_batch: usize,
+    slack: Ticks,
+    now: Ticks,
+) -> Option<usize> {
+    let sizes = cost.worth_a_look(best, now)?;
+    let most = (*sizes.end()).min(max_batch);
+    let mut rows = 0;
+    let mut found = None;
+    for (_, waiting) in queue.iter() {
+        rows += waiting.rows;
+        if rows > most || cost.bound(rows) > slack {
+            break;
+        }
+        found = Some(rows);
+    }
+    found.filter(|rows| sizes.contains(rows))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::queue::{Owner, Priority};
@@ -185,6 +214,10 @@ mod tests {
     }
 
     fn take_all(q: &mut EdfQueue<bool>, cost: &CostTable, now: Ticks) -> Taken<bool> {
+        take_learning(q, &mut cost.clone(), now)
+    }
+
+    fn take_learning(q: &mut EdfQueue<bool>, cost: &mut CostTable, now: Ticks) -> Taken<bool> {
         take(
             q,
             cost,
@@ -239,7 +272,15 @@ mod tests {
         }
         for (other_queues, run) in [(false, 1), (true, 0)] {
             let mut q = queue(&[(2 * MILLIS, 1)]);
-            let taken = take(&mut q, &cost, 8, 0, other_queues, |_| false, |_| Fate::Run);
+            let taken = take(
+                &mut q,
+                &mut cost,
+                8,
+                0,
+                other_queues,
+                |_| false,
+                |_| Fate::Run,
+            );
             assert_eq!((taken.batch.len(), taken.dropped.len()), (run, 1 - run));
         }
     }
@@ -287,6 +328,53 @@ mod tests {
         );
     }
 
+    /// Batches of a queue of 64 that never empties, for so long; `spoilt` is what the first batch of
+    /// two rows takes. The sizes that were run, in order.
+    fn run_on(cost_of: impl Fn(usize) -> Ticks, spoilt: Ticks, seconds: u64) -> Vec<usize> {
+        let mut cost = CostTable::new(64);
+        cost.record(1, cost_of(1), 0);
+        cost.record(2, spoilt, 0);
+        let (mut now, mut sizes) = (MILLIS, Vec::new());
+        while now < seconds * 1_000 * MILLIS {
+            let mut q = queue(&[(now + 5_000 * MILLIS, 1); 64]);
+            let rows = take_learning(&mut q, &mut cost, now).rows;
+            sizes.push(rows);
+            now += cost_of(rows);
+            cost.record(rows, cost_of(rows), now);
+        }
+        sizes
+    }
+
+    #[test]
+    fn one_spoilt_measurement_does_not_keep_batches_small() {
+        let sizes = run_on(|_| MILLIS, 9 * MILLIS, 4);
+        let full = sizes.iter().rev().take(2_000).filter(|r| **r == 64);
+        assert_eq!(full.count(), 2_000);
+    }
+
+    #[test]
+    fn a_model_that_gains_nothing_is_tried_once_a_second_and_then_believed() {
+        let sizes = run_on(|rows| 5 * MILLIS * rows as u64, 10 * MILLIS, 60);
+        let looks = sizes.iter().filter(|rows| **rows > 1).count();
+        assert!((12..=20).contains(&looks), "{looks}");
+        assert!(sizes.iter().all(|rows| *rows <= 2));
+        assert!(sizes.iter().rev().take(4_000).all(|rows| *rows == 1));
+    }
+
+    #[test]
+    fn nothing_is_tried_that_might_be_late() {
+        let mut cost = CostTable::new(64);
+        cost.record(1, 5 * MILLIS, 0);
+        cost.record(2, 10 * MILLIS, 0);
+        for (deadline, rows) in [(9, 1), (16, 2)] {
+            let now = 2_000 * MILLIS;
+            let mut q = queue(&[(now + deadline * MILLIS, 1); 9]);
+            let mut learning = cost.clone();
+            learning.record(2, 10 * MILLIS, now);
+            assert_eq!(take_learning(&mut q, &mut learning, now).rows, rows);
+        }
+    }
+
     #[test]
     fn a_request_that_is_shed_is_told_so_and_makes_room() {
         let mut q = queue(&[(MILLIS, 1); 3]);
@@ -298,7 +386,8 @@ mod tests {
                 Fate::Run
             }
         };
-        let taken = take(&mut q, &table(1000, 1), 64, 0, false, |_| false, fate);
+        let mut cost = table(1000, 1);
+        let taken = take(&mut q, &mut cost, 64, 0, false, |_| false, fate);
         assert_eq!(taken.dropped[0].2, Dropped::Shed);
         assert_eq!(taken.batch.len(), 2);
     }

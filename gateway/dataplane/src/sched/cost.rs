@@ -1,6 +1,8 @@
 //! What a batch costs: measured quantiles per bucket of rows, filled at warm-up and updated by
 //! every batch that runs.
 
+use std::ops::RangeInclusive;
+
 use crate::clock::Ticks;
 
 /// Samples kept per bucket: enough for a p99, few enough to forget a bad second quickly.
@@ -10,6 +12,11 @@ const REFRESH: usize = 16;
 /// A bucket that has not run for this long is no longer believed when it says no: a table that
 /// refuses everything would never see that the machine has recovered.
 const STALE: Ticks = crate::clock::SECONDS;
+
+/// A bucket with fewer samples than this may be misjudged: one of them, if the machine paused.
+const ENOUGH: usize = REFRESH;
+/// A batch larger than what seems best is run this often at most, to see whether it is.
+const LOOK: Ticks = crate::clock::SECONDS;
 
 /// Buckets are exact up to 8 rows, then two an octave (12, 16, 24, 32, …): a batch's cost is at
 /// most a third above the one it is filed under.
@@ -108,6 +115,8 @@ pub struct CostLine {
 pub struct CostTable {
     buckets: Vec<Bucket>,
     last_sample: Ticks,
+    /// When a batch was last made larger than what seems best.
+    looked: Ticks,
 }
 
 impl CostTable {
@@ -119,6 +128,7 @@ impl CostTable {
         Self {
             buckets,
             last_sample: 0,
+            looked: 0,
         }
     }
 
@@ -206,6 +216,24 @@ impl CostTable {
     pub fn unknown(&self, rows: usize) -> Option<usize> {
         let index = self.index(rows);
         self.buckets[index].samples.is_empty().then_some(index)
+    }
+
+    /// Sizes to try now in place of `best` rows, the largest last: those of the next larger bucket,
+    /// if it is little known and nothing was tried lately. What a few samples say, one of which a
+    /// pause of the machine may have spoilt, must not keep batches small for good.
+    pub fn worth_a_look(&self, best: usize, now: Ticks) -> Option<RangeInclusive<usize>> {
+        if now.saturating_sub(self.looked) < LOOK {
+            return None;
+        }
+        let at = self.index(best);
+        let next = self.buckets.get(at + 1)?;
+        let range = self.buckets[at].rows + 1..=next.rows;
+        (next.samples.len() < ENOUGH).then_some(range)
+    }
+
+    /// A size out of `worth_a_look` is run.
+    pub fn looked(&mut self, now: Ticks) {
+        self.looked = now;
     }
 
     /// Time to work off `rows` queued rows in batches of at most `max_batch`, in ns: medians, and

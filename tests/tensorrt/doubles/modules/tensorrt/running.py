@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorrt import kernels
 from tensorrt.graphs import NUMPY, Tensor, fails, session_of
 from tensorrt.names import (
     DataType,
@@ -91,6 +92,7 @@ class Context:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._queued: dict[Any, Any] = {}
+        self._kernels: kernels.Kernels | None = None
         managed = strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         self._memory = 0 if managed else 1
 
@@ -155,6 +157,8 @@ class Context:
     def execute_async_v3(self, stream_handle: int) -> bool:
         if not self._memory or self.infer_shapes():
             return False
+        if kernels.wanted():
+            return self._launch(ctypes.c_void_p(stream_handle))
         # As at the launch of a kernel: shapes and addresses are those of this moment.
         key = (tuple(self._shapes.items()), tuple(self._addresses.items()))
         if key not in self._queued:
@@ -162,6 +166,21 @@ class Context:
         stream = ctypes.c_void_p(stream_handle)
         queued: int = self._driver.cuLaunchHostFunc(stream, self._queued[key], None)
         return queued == 0
+
+    def _launch(self, stream: ctypes.c_void_p) -> bool:
+        (given, (rows, _)), (y,) = next(iter(self._shapes.items())), self._outputs()
+        if self._kernels is None:
+            self._kernels = kernels.Kernels(self._engine.graph, self._driver, rows)
+        self._kernels.launch(self._addresses[given], self._addresses[y], rows, stream)
+        return True
+
+    def _outputs(self) -> list[str]:
+        tensors = self._engine.tensors.items()
+        return [name for name, (mode, _) in tensors if mode is TensorIOMode.OUTPUT]
+
+    def __del__(self) -> None:
+        if self._kernels is not None:
+            self._kernels.close()
 
 
 class Refitter:
