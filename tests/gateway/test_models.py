@@ -87,7 +87,7 @@ def test_what_cannot_be_served_is_not_packed_and_leaves_nothing_behind(tmp_path:
     cases = {
         truncated: "not ONNX",
         garbage: "not ONNX",
-        external: "keeps its data in another file",
+        external: "not a file beside the graph",
         _relu(tmp_path / "fixed.onnx", [1, 4], [1, 4]): "first dimension must be the batch",
         _relu(tmp_path / "open.onnx", ["n", "k"], ["n", "k"]): "fixed size",
         tmp_path / "absent.onnx": "No such file",
@@ -98,6 +98,52 @@ def test_what_cannot_be_served_is_not_packed_and_leaves_nothing_behind(tmp_path:
     with pytest.raises(PackError, match="not a model's name"):
         pack_graph(_relu(tmp_path / "good.onnx", ["n", 4], ["n", 4]), "../m", tmp_path / "r")
     assert not (tmp_path / "r").exists() or not list((tmp_path / "r").rglob("*"))
+
+
+def _with_weights_beside(folder: Path, location: str) -> Path:
+    """A graph that sums four features, whose weight [4, 1] lies in another file."""
+    weight = numpy_helper.from_array(np.ones((4, 1), np.float32), "w")
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "8"), ("length", "16")):
+        weight.external_data.add(key=key, value=value)
+    node = helper.make_node("MatMul", ["features", "w"], ["score"])
+    path = folder / "beside.onnx"
+    _graph(path, [node], ["n", 4], ["n", 1], [weight])
+    return path
+
+
+def test_weights_beside_a_graph_are_packed_with_it_and_served(tmp_path: Path, serve: Serve) -> None:
+    graph = _with_weights_beside(tmp_path, "weights.bin")
+    weights = np.array([9, 9, 1, 2, 3, 4], np.float32).tobytes()
+    (tmp_path / "weights.bin").write_bytes(weights)
+    packed = pack_graph(graph, "m", tmp_path / "r")
+    assert (packed.path / "weights.bin").read_bytes() == weights
+    server = serve(tmp_path / "r")
+    x = np.array([[1, 10, 100, 1000]], np.float32)
+    assert connect(server).infer(request("m", x)) == [[4321]]
+    # Other weights are another model.
+    (tmp_path / "weights.bin").write_bytes(weights[::-1])
+    assert pack_graph(graph, "m", tmp_path / "r").digest != packed.digest
+
+
+def test_only_weights_of_the_model_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(24))
+    packed = pack_graph(_with_weights_beside(tmp_path, "weights.bin"), "m", tmp_path / "r")
+    (packed.path / "weights.bin").unlink()
+    for location in ("weights.bin", "/etc/hostname", "../../r/other.bin"):
+        _with_weights_beside(packed.path, location).rename(packed.path / "model.onnx")
+        _native.seal(packed.path)
+        with pytest.raises(ValueError, match=f"weights in '{location}', which is not a file"):
+            _native.bare(packed.path, 1, 0.1)
+    with pytest.raises(PackError, match="No such file"):
+        pack_graph(_with_weights_beside(tmp_path, "absent.bin"), "m", tmp_path / "r")
+
+
+def test_a_weights_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(20))
+    with pytest.raises(PackError, match=r"beside\.onnx"):
+        pack_graph(_with_weights_beside(tmp_path, "weights.bin"), "m", tmp_path / "r")
 
 
 def test_a_decision_on_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:

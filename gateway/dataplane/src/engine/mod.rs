@@ -85,6 +85,12 @@ pub trait Lane: Send {
         false
     }
 
+    /// Whether the last run was the first of its shape, and prepared what the next ones need: its
+    /// time says little of theirs.
+    fn was_first(&self) -> bool {
+        false
+    }
+
     /// Name and version of what runs the model.
     fn describe(&self) -> String;
 

@@ -214,6 +214,8 @@ pub struct OnnxLane {
     outputs: Vec<TensorSpec>,
     largest: Bucket,
     provider: Provider,
+    /// Whether the last run made its binding.
+    first: bool,
     session: Session,
 }
 
@@ -240,6 +242,7 @@ impl OnnxLane {
             outputs: contract.outputs.clone(),
             largest,
             provider: with.provider,
+            first: true,
             session,
         })
     }
@@ -263,6 +266,7 @@ impl OnnxLane {
     }
 
     fn run_bucket(&mut self, bucket: Bucket) -> Result<(), String> {
+        self.first = !self.bindings.contains_key(&bucket);
         if let Some(binding) = self.bindings.get(&bucket) {
             if self.provider != Provider::Cpu {
                 binding.copy_to_device()?;
@@ -339,6 +343,10 @@ impl Lane for OnnxLane {
     /// One thread a session: the caller's.
     fn is_own_work(&self) -> bool {
         self.provider == Provider::Cpu
+    }
+
+    fn was_first(&self) -> bool {
+        self.first
     }
 
     fn describe(&self) -> String {

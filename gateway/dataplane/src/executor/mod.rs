@@ -35,7 +35,7 @@ pub use backlog::Backlog;
 pub use job::{BatchOutputs, Inputs, Job, Parts, Reply, Tokens};
 pub use port::Port;
 pub use state::Settings;
-use state::{Batch, LaneState, Next, Slot, State};
+use state::{Batch, LaneState, Next, Ran, Slot, State};
 
 /// What is kept of the time that a caller gave for the way in and back, in ns: a twentieth, at
 /// least 250 µs and at most 20 ms. Machines take a core away for a millisecond now and then, and a
@@ -377,7 +377,11 @@ impl Executor {
                 lost |= matches!(result, Err(EngineError::DeviceLost(_)));
                 result.map(|tensors| {
                     fixed.metrics.batch(rows, finished - started);
-                    ran.push((rows, finished - started));
+                    ran.push(Ran {
+                        rows,
+                        cost: finished - started,
+                        first: engine.was_first(),
+                    });
                     Arc::new(BatchOutputs {
                         tensors,
                         number: self.batches.fetch_add(1, Ordering::Relaxed),

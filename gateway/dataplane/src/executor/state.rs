@@ -86,6 +86,16 @@ pub struct Batch {
     pub rows: usize,
 }
 
+/// What one call of an engine took.
+#[derive(Debug, Clone, Copy)]
+pub struct Ran {
+    pub rows: usize,
+    /// In ns.
+    pub cost: Ticks,
+    /// By its own word, much of it was preparation.
+    pub first: bool,
+}
+
 /// What there is to do next.
 pub enum Next {
     Run(Batch),
@@ -418,11 +428,15 @@ impl State {
     }
 
     /// Files what batches of a queue have cost.
-    pub fn record(&mut self, place: Place, ran: &[(usize, Ticks)], now: Ticks) {
+    pub fn record(&mut self, place: Place, ran: &[Ran], now: Ticks) {
         let slot = self.slots.get_mut(place.0).and_then(Option::as_mut);
         if let Some(queue) = slot.and_then(|s| s.queues.get_mut(place.1)) {
-            for (rows, cost) in ran {
-                queue.cost.record(*rows, *cost, now);
+            for &Ran { rows, cost, first } in ran {
+                if first {
+                    queue.cost.record_first(rows, cost, now);
+                } else {
+                    queue.cost.record(rows, cost, now);
+                }
             }
         }
     }

@@ -361,6 +361,28 @@ mod tests {
         assert!(sizes.iter().rev().take(4_000).all(|rows| *rows == 1));
     }
 
+    /// As on a GPU: the first run of each number of rows takes 20 times as long.
+    #[test]
+    fn slow_first_runs_do_not_keep_batches_small() {
+        let mut cost = CostTable::new(64);
+        cost.record(1, MILLIS, 0);
+        let (mut now, mut seen, mut sizes) = (MILLIS, std::collections::HashSet::new(), vec![]);
+        while now < 1_000 * MILLIS {
+            let mut q = queue(&[(now + 5_000 * MILLIS, 1); 64]);
+            let rows = take_learning(&mut q, &mut cost, now).rows;
+            sizes.push(rows);
+            if seen.insert(rows) {
+                now += 20 * MILLIS;
+                cost.record_first(rows, 20 * MILLIS, now);
+            } else {
+                now += MILLIS;
+                cost.record(rows, MILLIS, now);
+            }
+        }
+        let full = sizes.iter().rev().take(400).filter(|rows| **rows == 64);
+        assert_eq!(full.count(), 400, "{:?}", &sizes[..60]);
+    }
+
     #[test]
     fn nothing_is_tried_that_might_be_late() {
         let mut cost = CostTable::new(64);

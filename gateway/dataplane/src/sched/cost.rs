@@ -15,6 +15,8 @@ const STALE: Ticks = crate::clock::SECONDS;
 
 /// A bucket with fewer samples than this may be misjudged: one of them, if the machine paused.
 const ENOUGH: usize = REFRESH;
+/// So many first runs of an unknown bucket are not filed.
+const FIRSTS: usize = 8;
 /// A batch larger than what seems best is run this often at most, to see whether it is.
 const LOOK: Ticks = crate::clock::SECONDS;
 
@@ -57,6 +59,8 @@ struct Bucket {
     at: Ticks,
     /// When a request was last let in to measure it.
     tried: Ticks,
+    /// Runs that were not filed, as they prepared something.
+    firsts: usize,
     least: Ticks,
     typical: Ticks,
     bound: Ticks,
@@ -72,6 +76,7 @@ impl Bucket {
             fresh: 0,
             at: 0,
             tried: 0,
+            firsts: 0,
             least: 0,
             typical: 0,
             bound: 0,
@@ -137,6 +142,17 @@ impl CostTable {
         let index = self.index(rows);
         self.buckets[index].record(cost, now);
         self.last_sample = now;
+    }
+
+    /// A run that prepared what the next ones of its shape need: on a GPU ten times a run. It is
+    /// filed only where a bucket, whose sizes each have such a first run, would stay unknown.
+    pub fn record_first(&mut self, rows: usize, cost: Ticks, now: Ticks) {
+        let index = self.index(rows);
+        let bucket = &mut self.buckets[index];
+        bucket.firsts += 1;
+        if bucket.samples.is_empty() && bucket.firsts >= FIRSTS {
+            self.record(rows, cost, now);
+        }
     }
 
     /// When a batch last ran.
@@ -362,6 +378,21 @@ mod tests {
         table.record(3, 180, 0);
         assert_eq!(table.typical(4), 240, "three rows cost as much each as two");
         assert_eq!(table.typical(2), 120);
+    }
+
+    #[test]
+    fn first_runs_are_filed_only_where_nothing_else_is_known() {
+        let mut table = CostTable::new(32);
+        table.record(1, 100, 0);
+        for _ in 1..FIRSTS {
+            table.record_first(12, 9_000, 0);
+        }
+        assert!(table.unknown(12).is_some());
+        table.record_first(12, 9_000, 0);
+        assert_eq!(table.typical(12), 9_000);
+        table.record(8, 110, 0);
+        table.record_first(8, 9_000, 0);
+        assert_eq!((table.typical(8), table.bound(8)), (110, 110));
     }
 
     #[test]
