@@ -152,7 +152,19 @@ def _shadow_result(found: Evidence, event: Event) -> str:
         )
     if said.seed_commitment not in found.seeds:
         raise AuditError("seed_not_committed", "its seed was not committed to before the run")
-    return f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    return _recomputed(said)
+
+
+def _recomputed(said: ShadowReport) -> str:
+    told = f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    if said.labels is None or not said.labels.labelled:
+        return told
+    labels = said.labels
+    return (
+        f"{told}; of {labels.labelled} outcomes the candidate alone was wrong in "
+        f"{labels.only_candidate_wrong}, the incumbent alone in {labels.only_incumbent_wrong}, "
+        f"log10 E {labels.log10_e} recomputed"
+    )
 
 
 def _canary_result(found: Evidence, event: Event) -> str:
@@ -160,7 +172,7 @@ def _canary_result(found: Evidence, event: Event) -> str:
     said = _report(found, event, event.body["report"], incumbent).predicate
     if said.verdict != event.body["verdict"]:
         raise AuditError("report_differs", f"the report says {said.verdict}")
-    return f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    return _recomputed(said)
 
 
 def _promote_intent(found: Evidence, event: Event) -> str:

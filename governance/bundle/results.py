@@ -83,7 +83,37 @@ def shadow(bundle: Bundle, outcome: Outcome) -> Html:
             words=0,
         ),
         element("p", remarks.sampling, "muted") if remarks.sampling else "",
+        _labels(said),
         items(remarks.remarks) if remarks.remarks else "",
+    )
+
+
+def _labels(said: ShadowReport) -> Html | str:
+    """What outcomes say that came while it was compared."""
+    labels = said.labels
+    if labels is None or not labels.labelled:
+        return ""
+    return join(
+        [
+            element("h3", "Which was right"),
+            table(
+                (
+                    "outcomes that came",
+                    "candidate alone wrong",
+                    "live model alone wrong",
+                    "log10 e",
+                ),
+                [
+                    (
+                        f"{labels.labelled:,}",
+                        f"{labels.only_candidate_wrong:,}",
+                        f"{labels.only_incumbent_wrong:,}",
+                        labels.log10_e,
+                    )
+                ],
+                words=0,
+            ),
+        ]
     )
 
 
@@ -103,13 +133,17 @@ def _rates(said: ShadowReport) -> Html:
     return intervals(rows, percent, zero=True)
 
 
+_LIMITS = {"sign": "{} times, half of all", "mcnemar": "half of them"}
+_COUNTED = {"rate": "", "sign": " (windows not good)", "mcnemar": " (one wrong: the candidate)"}
+
+
 def _gates(said: ShadowReport) -> Html:
     def rows() -> Iterator[tuple[object, ...]]:
         for gate in said.gates:
             rate = gate.kind == "rate"
             seen = percent(gate.d / gate.n) if gate.n else NONE
-            limit = percent(float(gate.limit)) if rate else f"{gate.limit} times, half of all"
-            what = gate.name.replace("_", " ") + ("" if rate else " (windows not good)")
+            limit = percent(float(gate.limit)) if rate else _LIMITS[gate.kind].format(gate.limit)
+            what = gate.name.replace("_", " ") + _COUNTED[gate.kind]
             state = element("span", gate.state, VERDICTS[gate.state])
             yield what, state, f"{gate.d:,} of {gate.n:,}", seen, limit, gate.log10_e
 

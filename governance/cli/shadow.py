@@ -141,6 +141,11 @@ def _table(told: Any) -> "Table":
         f"{counts[name]:,} {name.replace('_', ' ')}"
         for name in ("complete", "candidate_error", "candidate_timeout", "shed", "incumbent_error")
     )
+    labels = (
+        f"{counts['labelled']:,} outcomes have come; the candidate alone was wrong in "
+        f"{counts['only_candidate_wrong']:,} of them, the live model alone in "
+        f"{counts['only_incumbent_wrong']:,}; McNemar's log10 E {told.log10_e_mcnemar}"
+    )
     table = Table(
         "gate",
         "against",
@@ -152,7 +157,7 @@ def _table(told: Any) -> "Table":
             f"{told.model}: {short(told.candidate)} for {short(told.incumbent)}, attempt "
             f"{told.attempt} at alpha {told.alpha}: [bold {colour}]{told.verdict}[/]"
         ),
-        caption="\n".join([ends, *(f"{r.reason}: {r.sentence}" for r in told.reasons)]),
+        caption="\n".join([ends, labels, *(f"{r.reason}: {r.sentence}" for r in told.reasons)]),
         caption_justify="left",
     )
     for gate in told.gates:

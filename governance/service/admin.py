@@ -154,6 +154,8 @@ class Admin:
                 last.verdict, last.report = body["verdict"], body["report"]
                 counts = counted(said.predicate)
                 last.counts.update({k: v for k, v in counts.items() if isinstance(v, int)})
+                if said.predicate.labels is not None:
+                    last.log10_e_mcnemar = said.predicate.labels.log10_e
             break
         return last
 
@@ -281,5 +283,6 @@ def _status(told: dict[str, Any]) -> pb.ShadowStatusResponse:
         counts={**counts, "over_cap": told["over_cap"]},
         share_ppm=round(told["share"] * MILLION),
         alpha=told["alpha"],
+        log10_e_mcnemar=told["log10_e_mcnemar"],
         canary=told["canary"],
     )

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from governance.home import Home, HomeError
+from governance.service.labels import Joined
 from governance.service.plane import Wishes
 from governance.service.samples import Pairing, SampleLog, end_of, of_canary, read_samples
 from governance.shadow.errors import ShadowError
@@ -79,9 +80,12 @@ class Run:
             home.root / "samples" / plan.model / f"{plan.run}.jsonl", plan.counted
         )
         self._unwritten: list[dict[str, Any]] = []
-        for sample in read_samples(self._log):
-            self._pairing.counted(sample)
-            self._add(sample)
+        self._joined = Joined(seed)
+        for line in read_samples(self._log):
+            if "label" not in line:
+                self._pairing.counted(line)
+                self._joined.know(line)
+            self._add(line)
 
     @classmethod
     def load(cls, home: Home, model: str) -> "Run | None":
@@ -120,7 +124,9 @@ class Run:
         """Count what the data plane has found; how many pairs it was."""
         if self.plan.is_canary:
             found = of_canary(found)
-        return self._count(self._pairing.take(found, now), int(found["lost"]))
+        samples = self._pairing.take(found, now)
+        samples += self._joined.lines(samples, found.get("outcomes", ()))
+        return self._count(samples, int(found["lost"]))
 
     def next_part(self) -> None:
         """The data plane's shadow is gone: go on with another. Its open pairs were shed."""
@@ -142,9 +148,12 @@ class Run:
             self._add(sample)
         return len(written)
 
-    def _add(self, sample: Mapping[str, Any]) -> None:
+    def _add(self, line: Mapping[str, Any]) -> None:
         try:
-            self._comparison.add(end_of(sample))
+            if "label" in line:
+                self._comparison.label(self._joined.change(line))
+            else:
+                self._comparison.add(end_of(line))
         except ShadowError as error:
             # It has failed: later luck covers nothing.
             if error.reason != "comparison_over":
@@ -176,6 +185,7 @@ class Run:
             "counts": self._comparison.counts().plain(),
             "gates": [dict(gate) for gate in self._comparison.outlook()],
             "over_cap": self._pairing.over_cap,
+            "log10_e_mcnemar": self._comparison.log10_e_mcnemar,
             "alpha": _percent(judged.alpha),
         }
 

@@ -1,7 +1,7 @@
-"""The log of samples: one line a pair of a comparison, from which its counts follow.
+"""The log of samples: a line a pair of a comparison, and a line an outcome that came later.
 
-A restart reads the lines again, so nothing is counted twice; the root over them stands in the
-signed report. A line holds no request and no caller's name.
+Its counts follow from them. A restart reads the lines again, so nothing is counted twice; the root
+over them stands in the signed report. A line holds no request and no caller's name.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any, Final
 from governance import canonical
 from governance.ledger.merkle import leaf_hash, node_hash
 from governance.ledger.witness import sync_folder
+from governance.service.labels import place
 from governance.shadow.ends import Answer, End
 from governance.shadow.gates import ShadowPolicy
 from governance.shadow.sampling import HOUR_MS
@@ -232,6 +233,8 @@ class Pairing:
         if end["end"] == "complete":
             for name in ("incumbent", "candidate", "moved", "incumbent_ns", "candidate_ns"):
                 told[name] = end[name]
+            if end.get("request") is not None:
+                told["place"] = place(self._seed, end["request"], end["row"])
         return told
 
     def _missing(self) -> dict[str, Any]:

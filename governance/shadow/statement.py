@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from governance.shadow.errors import ShadowError
+from governance.shadow.evalue import e_text, log_e_mcnemar
 from governance.shadow.gates import Gate as Asked
 from governance.shadow.gates import ShadowPolicy, parse_policy
 from governance.shadow.report import FORMAT, recompute
@@ -22,6 +23,7 @@ from governance.shadow_report import (
     Ends,
     Flips,
     Gate,
+    Labels,
     Scores,
     Segment,
     ShadowReport,
@@ -86,6 +88,9 @@ def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> Shado
         sources=(),
         verdict=judged.outcome,
         reasons=tuple(f"{r['reason']}: {r['sentence']}" for r in report["reasons"]),
+        labels=_labels(
+            counts["labelled"], counts["only_candidate_wrong"], counts["only_incumbent_wrong"]
+        ),
     )
 
 
@@ -103,12 +108,18 @@ def verify(said: ShadowReport) -> Verdict:
     policy = parse_policy(said.shadow_policy)
     if said.gates != _gates(judged, policy) or said.windows.pairs != policy.window_pairs:
         raise ShadowError("verdict_differs", "the report's gates are not those of its policy")
+    told = said.labels
+    if told is not None and told != _labels(
+        told.labelled, told.only_candidate_wrong, told.only_incumbent_wrong
+    ):
+        raise ShadowError("verdict_differs", "the e-value is not the one of the labels' counts")
     return judged
 
 
 def counted(said: ShadowReport) -> dict[str, Any]:
     """The counts of a signed report by the names that gates use."""
     failed = said.ends.candidate_error + said.ends.candidate_timeout
+    labels = said.labels or _labels(0, 0, 0)
     return {
         "complete": said.ends.complete,
         "candidate_error": said.ends.candidate_error,
@@ -125,6 +136,9 @@ def counted(said: ShadowReport) -> dict[str, Any]:
         "unpaired": said.windows.unpaired,
         "callers": said.callers.count,
         "top_caller": said.callers.busiest,
+        "labelled": labels.labelled,
+        "only_candidate_wrong": labels.only_candidate_wrong,
+        "only_incumbent_wrong": labels.only_incumbent_wrong,
         "segments": {s.name: {"n": s.n, "d": s.d} for s in said.segments},
     }
 
@@ -171,7 +185,7 @@ def _gates(judged: Verdict, policy: ShadowPolicy) -> tuple[Gate, ...]:
     return tuple(
         Gate(
             name=status.gate.name,
-            kind="sign" if status.gate.windows else "rate",
+            kind="sign" if status.gate.windows else "mcnemar" if status.gate.mcnemar else "rate",
             n=status.trials,
             # Of windows the good ones are counted; a report tells what speaks against.
             d=status.trials - status.events if status.gate.windows else status.events,
@@ -183,6 +197,10 @@ def _gates(judged: Verdict, policy: ShadowPolicy) -> tuple[Gate, ...]:
         )
         for status in judged.gates
     )
+
+
+def _labels(labelled: int, b: int, c: int) -> Labels:
+    return Labels(labelled, b, c, e_text(log_e_mcnemar(b, c)))
 
 
 def _limit(gate: Asked, policy: ShadowPolicy) -> str:

@@ -27,7 +27,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61\x64min.proto\x12\x13sluicegate.admin.v1\"\x0f\n\rStatusRequest\"\xe2\x01\n\x0eStatusResponse\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x10\n\x08\x61udience\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x12\x16\n\x0epolicy_expires\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x14\n\x0cledger_error\x18\x07 \x01(\t\x12\x15\n\rgateway_error\x18\x08 \x01(\t\x12.\n\x06models\x18\t \x03(\x0b\x32\x1e.sluicegate.admin.v1.LiveModel\"\xd4\x01\n\tLiveModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tincumbent\x18\x02 \x01(\t\x12\x10\n\x08recorded\x18\x03 \x01(\t\x12\x0e\n\x06served\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x12\n\ndeployment\x18\x06 \x01(\t\x12\x10\n\x08previous\x18\x07 \x01(\t\x12\x11\n\tshadowing\x18\x08 \x01(\x08\x12\x15\n\rrollback_owed\x18\t \x01(\x08\x12\x12\n\nreview_due\x18\n \x01(\x03\x12\x0e\n\x06\x63\x61nary\x18\x0b \x01(\x08\"\"\n\x11ListModelsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"H\n\x12ListModelsResponse\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.sluicegate.admin.v1.Candidate\"{\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\x12\x0e\n\x06report\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\"\\\n\x12StartShadowRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x11\n\tapprovals\x18\x03 \x03(\x0c\x12\x11\n\tshare_ppm\x18\x04 \x01(\r\"\"\n\x11StopShadowRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x14\n\x12StopShadowResponse\"$\n\x13ShadowStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x9d\x03\n\x14ShadowStatusResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x11\n\tincumbent\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0f\n\x07started\x18\x05 \x01(\x03\x12\x0f\n\x07verdict\x18\x06 \x01(\t\x12,\n\x07reasons\x18\x07 \x03(\x0b\x32\x1b.sluicegate.admin.v1.Reason\x12(\n\x05gates\x18\x08 \x03(\x0b\x32\x19.sluicegate.admin.v1.Gate\x12\x45\n\x06\x63ounts\x18\t \x03(\x0b\x32\x35.sluicegate.admin.v1.ShadowStatusResponse.CountsEntry\x12\x11\n\tshare_ppm\x18\n \x01(\r\x12\r\n\x05\x65nded\x18\x0b \x01(\x08\x12\x0e\n\x06report\x18\x0c \x01(\t\x12\r\n\x05\x61lpha\x18\r \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x0e \x01(\x08\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"*\n\x06Reason\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x10\n\x08sentence\x18\x02 \x01(\t\"\x8a\x01\n\x04Gate\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x0e\n\x06trials\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\t\x12\x0b\n\x03low\x18\x05 \x01(\t\x12\x0c\n\x04high\x18\x06 \x01(\t\x12\x19\n\x0cpairs_needed\x18\x07 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_pairs_needed\"6\n\x12SetSamplingRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tshare_ppm\x18\x02 \x01(\r\"\x15\n\x13SetSamplingResponse\"Y\n\x0ePromoteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x11\n\tapprovals\x18\x03 \x03(\x0c\x12\x12\n\ncanary_ppm\x18\x04 \x01(\r\"p\n\x0fPromoteResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x15\n\rrepeated_call\x18\x04 \x01(\x08\x12\x0e\n\x06\x63\x61nary\x18\x05 \x01(\x08\"3\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tapprovals\x18\x02 \x03(\x0c\"F\n\x10RollbackResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06logged\x18\x03 \x01(\x08\"T\n\rDecideRequest\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x11\n\tapprovals\x18\x04 \x03(\x0c\".\n\x0e\x44\x65\x63ideResponse\x12\r\n\x05state\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\"\x0e\n\x0c\x44rainRequest\"(\n\rDrainResponse\x12\x17\n\x0fstopped_shadows\x18\x01 \x03(\t\"=\n\rEventsRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\"?\n\x05\x45vent\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\"x\n\x1c\x41\x63knowledgeDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"1\n\x1d\x41\x63knowledgeDeploymentResponse\x12\x10\n\x08gateways\x18\x01 \x03(\t2\xc6\t\n\x05\x41\x64min\x12Q\n\x06Status\x12\".sluicegate.admin.v1.StatusRequest\x1a#.sluicegate.admin.v1.StatusResponse\x12]\n\nListModels\x12&.sluicegate.admin.v1.ListModelsRequest\x1a\'.sluicegate.admin.v1.ListModelsResponse\x12\x61\n\x0bStartShadow\x12\'.sluicegate.admin.v1.StartShadowRequest\x1a).sluicegate.admin.v1.ShadowStatusResponse\x12]\n\nStopShadow\x12&.sluicegate.admin.v1.StopShadowRequest\x1a\'.sluicegate.admin.v1.StopShadowResponse\x12\x63\n\x0cShadowStatus\x12(.sluicegate.admin.v1.ShadowStatusRequest\x1a).sluicegate.admin.v1.ShadowStatusResponse\x12\x64\n\x0bWatchShadow\x12(.sluicegate.admin.v1.ShadowStatusRequest\x1a).sluicegate.admin.v1.ShadowStatusResponse0\x01\x12`\n\x0bSetSampling\x12\'.sluicegate.admin.v1.SetSamplingRequest\x1a(.sluicegate.admin.v1.SetSamplingResponse\x12T\n\x07Promote\x12#.sluicegate.admin.v1.PromoteRequest\x1a$.sluicegate.admin.v1.PromoteResponse\x12W\n\x08Rollback\x12$.sluicegate.admin.v1.RollbackRequest\x1a%.sluicegate.admin.v1.RollbackResponse\x12Q\n\x06\x44\x65\x63ide\x12\".sluicegate.admin.v1.DecideRequest\x1a#.sluicegate.admin.v1.DecideResponse\x12N\n\x05\x44rain\x12!.sluicegate.admin.v1.DrainRequest\x1a\".sluicegate.admin.v1.DrainResponse\x12J\n\x06\x45vents\x12\".sluicegate.admin.v1.EventsRequest\x1a\x1a.sluicegate.admin.v1.Event0\x01\x12~\n\x15\x41\x63knowledgeDeployment\x12\x31.sluicegate.admin.v1.AcknowledgeDeploymentRequest\x1a\x32.sluicegate.admin.v1.AcknowledgeDeploymentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0b\x61\x64min.proto\x12\x13sluicegate.admin.v1\"\x0f\n\rStatusRequest\"\xe2\x01\n\x0eStatusResponse\x12\x0f\n\x07gateway\x18\x01 \x01(\t\x12\x10\n\x08\x61udience\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x12\x16\n\x0epolicy_expires\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x14\n\x0cledger_error\x18\x07 \x01(\t\x12\x15\n\rgateway_error\x18\x08 \x01(\t\x12.\n\x06models\x18\t \x03(\x0b\x32\x1e.sluicegate.admin.v1.LiveModel\"\xd4\x01\n\tLiveModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tincumbent\x18\x02 \x01(\t\x12\x10\n\x08recorded\x18\x03 \x01(\t\x12\x0e\n\x06served\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x12\n\ndeployment\x18\x06 \x01(\t\x12\x10\n\x08previous\x18\x07 \x01(\t\x12\x11\n\tshadowing\x18\x08 \x01(\x08\x12\x15\n\rrollback_owed\x18\t \x01(\x08\x12\x12\n\nreview_due\x18\n \x01(\x03\x12\x0e\n\x06\x63\x61nary\x18\x0b \x01(\x08\"\"\n\x11ListModelsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"H\n\x12ListModelsResponse\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.sluicegate.admin.v1.Candidate\"{\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\x12\x0e\n\x06report\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\"\\\n\x12StartShadowRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x11\n\tapprovals\x18\x03 \x03(\x0c\x12\x11\n\tshare_ppm\x18\x04 \x01(\r\"\"\n\x11StopShadowRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x14\n\x12StopShadowResponse\"$\n\x13ShadowStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xb6\x03\n\x14ShadowStatusResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x11\n\tincumbent\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0f\n\x07started\x18\x05 \x01(\x03\x12\x0f\n\x07verdict\x18\x06 \x01(\t\x12,\n\x07reasons\x18\x07 \x03(\x0b\x32\x1b.sluicegate.admin.v1.Reason\x12(\n\x05gates\x18\x08 \x03(\x0b\x32\x19.sluicegate.admin.v1.Gate\x12\x45\n\x06\x63ounts\x18\t \x03(\x0b\x32\x35.sluicegate.admin.v1.ShadowStatusResponse.CountsEntry\x12\x11\n\tshare_ppm\x18\n \x01(\r\x12\r\n\x05\x65nded\x18\x0b \x01(\x08\x12\x0e\n\x06report\x18\x0c \x01(\t\x12\r\n\x05\x61lpha\x18\r \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x0e \x01(\x08\x12\x17\n\x0flog10_e_mcnemar\x18\x0f \x01(\t\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"*\n\x06Reason\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x10\n\x08sentence\x18\x02 \x01(\t\"\x8a\x01\n\x04Gate\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12\x0e\n\x06trials\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\t\x12\x0b\n\x03low\x18\x05 \x01(\t\x12\x0c\n\x04high\x18\x06 \x01(\t\x12\x19\n\x0cpairs_needed\x18\x07 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_pairs_needed\"6\n\x12SetSamplingRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tshare_ppm\x18\x02 \x01(\r\"\x15\n\x13SetSamplingResponse\"Y\n\x0ePromoteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x11\n\tapprovals\x18\x03 \x03(\x0c\x12\x12\n\ncanary_ppm\x18\x04 \x01(\r\"p\n\x0fPromoteResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x15\n\rrepeated_call\x18\x04 \x01(\x08\x12\x0e\n\x06\x63\x61nary\x18\x05 \x01(\x08\"3\n\x0fRollbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tapprovals\x18\x02 \x03(\x0c\"F\n\x10RollbackResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06logged\x18\x03 \x01(\x08\"T\n\rDecideRequest\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\t\x12\x11\n\tapprovals\x18\x04 \x03(\x0c\".\n\x0e\x44\x65\x63ideResponse\x12\r\n\x05state\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\"\x0e\n\x0c\x44rainRequest\"(\n\rDrainResponse\x12\x17\n\x0fstopped_shadows\x18\x01 \x03(\t\"=\n\rEventsRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\"?\n\x05\x45vent\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0c\n\x04\x62ody\x18\x04 \x01(\x0c\"x\n\x1c\x41\x63knowledgeDeploymentRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"1\n\x1d\x41\x63knowledgeDeploymentResponse\x12\x10\n\x08gateways\x18\x01 \x03(\t2\xc6\t\n\x05\x41\x64min\x12Q\n\x06Status\x12\".sluicegate.admin.v1.StatusRequest\x1a#.sluicegate.admin.v1.StatusResponse\x12]\n\nListModels\x12&.sluicegate.admin.v1.ListModelsRequest\x1a\'.sluicegate.admin.v1.ListModelsResponse\x12\x61\n\x0bStartShadow\x12\'.sluicegate.admin.v1.StartShadowRequest\x1a).sluicegate.admin.v1.ShadowStatusResponse\x12]\n\nStopShadow\x12&.sluicegate.admin.v1.StopShadowRequest\x1a\'.sluicegate.admin.v1.StopShadowResponse\x12\x63\n\x0cShadowStatus\x12(.sluicegate.admin.v1.ShadowStatusRequest\x1a).sluicegate.admin.v1.ShadowStatusResponse\x12\x64\n\x0bWatchShadow\x12(.sluicegate.admin.v1.ShadowStatusRequest\x1a).sluicegate.admin.v1.ShadowStatusResponse0\x01\x12`\n\x0bSetSampling\x12\'.sluicegate.admin.v1.SetSamplingRequest\x1a(.sluicegate.admin.v1.SetSamplingResponse\x12T\n\x07Promote\x12#.sluicegate.admin.v1.PromoteRequest\x1a$.sluicegate.admin.v1.PromoteResponse\x12W\n\x08Rollback\x12$.sluicegate.admin.v1.RollbackRequest\x1a%.sluicegate.admin.v1.RollbackResponse\x12Q\n\x06\x44\x65\x63ide\x12\".sluicegate.admin.v1.DecideRequest\x1a#.sluicegate.admin.v1.DecideResponse\x12N\n\x05\x44rain\x12!.sluicegate.admin.v1.DrainRequest\x1a\".sluicegate.admin.v1.DrainResponse\x12J\n\x06\x45vents\x12\".sluicegate.admin.v1.EventsRequest\x1a\x1a.sluicegate.admin.v1.Event0\x01\x12~\n\x15\x41\x63knowledgeDeployment\x12\x31.sluicegate.admin.v1.AcknowledgeDeploymentRequest\x1a\x32.sluicegate.admin.v1.AcknowledgeDeploymentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,41 +57,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHADOWSTATUSREQUEST']._serialized_start=884
   _globals['_SHADOWSTATUSREQUEST']._serialized_end=920
   _globals['_SHADOWSTATUSRESPONSE']._serialized_start=923
-  _globals['_SHADOWSTATUSRESPONSE']._serialized_end=1336
-  _globals['_SHADOWSTATUSRESPONSE_COUNTSENTRY']._serialized_start=1291
-  _globals['_SHADOWSTATUSRESPONSE_COUNTSENTRY']._serialized_end=1336
-  _globals['_REASON']._serialized_start=1338
-  _globals['_REASON']._serialized_end=1380
-  _globals['_GATE']._serialized_start=1383
-  _globals['_GATE']._serialized_end=1521
-  _globals['_SETSAMPLINGREQUEST']._serialized_start=1523
-  _globals['_SETSAMPLINGREQUEST']._serialized_end=1577
-  _globals['_SETSAMPLINGRESPONSE']._serialized_start=1579
-  _globals['_SETSAMPLINGRESPONSE']._serialized_end=1600
-  _globals['_PROMOTEREQUEST']._serialized_start=1602
-  _globals['_PROMOTEREQUEST']._serialized_end=1691
-  _globals['_PROMOTERESPONSE']._serialized_start=1693
-  _globals['_PROMOTERESPONSE']._serialized_end=1805
-  _globals['_ROLLBACKREQUEST']._serialized_start=1807
-  _globals['_ROLLBACKREQUEST']._serialized_end=1858
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1860
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1930
-  _globals['_DECIDEREQUEST']._serialized_start=1932
-  _globals['_DECIDEREQUEST']._serialized_end=2016
-  _globals['_DECIDERESPONSE']._serialized_start=2018
-  _globals['_DECIDERESPONSE']._serialized_end=2064
-  _globals['_DRAINREQUEST']._serialized_start=2066
-  _globals['_DRAINREQUEST']._serialized_end=2080
-  _globals['_DRAINRESPONSE']._serialized_start=2082
-  _globals['_DRAINRESPONSE']._serialized_end=2122
-  _globals['_EVENTSREQUEST']._serialized_start=2124
-  _globals['_EVENTSREQUEST']._serialized_end=2185
-  _globals['_EVENT']._serialized_start=2187
-  _globals['_EVENT']._serialized_end=2250
-  _globals['_ACKNOWLEDGEDEPLOYMENTREQUEST']._serialized_start=2252
-  _globals['_ACKNOWLEDGEDEPLOYMENTREQUEST']._serialized_end=2372
-  _globals['_ACKNOWLEDGEDEPLOYMENTRESPONSE']._serialized_start=2374
-  _globals['_ACKNOWLEDGEDEPLOYMENTRESPONSE']._serialized_end=2423
-  _globals['_ADMIN']._serialized_start=2426
-  _globals['_ADMIN']._serialized_end=3648
+  _globals['_SHADOWSTATUSRESPONSE']._serialized_end=1361
+  _globals['_SHADOWSTATUSRESPONSE_COUNTSENTRY']._serialized_start=1316
+  _globals['_SHADOWSTATUSRESPONSE_COUNTSENTRY']._serialized_end=1361
+  _globals['_REASON']._serialized_start=1363
+  _globals['_REASON']._serialized_end=1405
+  _globals['_GATE']._serialized_start=1408
+  _globals['_GATE']._serialized_end=1546
+  _globals['_SETSAMPLINGREQUEST']._serialized_start=1548
+  _globals['_SETSAMPLINGREQUEST']._serialized_end=1602
+  _globals['_SETSAMPLINGRESPONSE']._serialized_start=1604
+  _globals['_SETSAMPLINGRESPONSE']._serialized_end=1625
+  _globals['_PROMOTEREQUEST']._serialized_start=1627
+  _globals['_PROMOTEREQUEST']._serialized_end=1716
+  _globals['_PROMOTERESPONSE']._serialized_start=1718
+  _globals['_PROMOTERESPONSE']._serialized_end=1830
+  _globals['_ROLLBACKREQUEST']._serialized_start=1832
+  _globals['_ROLLBACKREQUEST']._serialized_end=1883
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1885
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1955
+  _globals['_DECIDEREQUEST']._serialized_start=1957
+  _globals['_DECIDEREQUEST']._serialized_end=2041
+  _globals['_DECIDERESPONSE']._serialized_start=2043
+  _globals['_DECIDERESPONSE']._serialized_end=2089
+  _globals['_DRAINREQUEST']._serialized_start=2091
+  _globals['_DRAINREQUEST']._serialized_end=2105
+  _globals['_DRAINRESPONSE']._serialized_start=2107
+  _globals['_DRAINRESPONSE']._serialized_end=2147
+  _globals['_EVENTSREQUEST']._serialized_start=2149
+  _globals['_EVENTSREQUEST']._serialized_end=2210
+  _globals['_EVENT']._serialized_start=2212
+  _globals['_EVENT']._serialized_end=2275
+  _globals['_ACKNOWLEDGEDEPLOYMENTREQUEST']._serialized_start=2277
+  _globals['_ACKNOWLEDGEDEPLOYMENTREQUEST']._serialized_end=2397
+  _globals['_ACKNOWLEDGEDEPLOYMENTRESPONSE']._serialized_start=2399
+  _globals['_ACKNOWLEDGEDEPLOYMENTRESPONSE']._serialized_end=2448
+  _globals['_ADMIN']._serialized_start=2451
+  _globals['_ADMIN']._serialized_end=3673
 # @@protoc_insertion_point(module_scope)

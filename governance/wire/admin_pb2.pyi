@@ -120,7 +120,7 @@ class ShadowStatusRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class ShadowStatusResponse(_message.Message):
-    __slots__ = ("model", "candidate", "incumbent", "attempt", "started", "verdict", "reasons", "gates", "counts", "share_ppm", "ended", "report", "alpha", "canary")
+    __slots__ = ("model", "candidate", "incumbent", "attempt", "started", "verdict", "reasons", "gates", "counts", "share_ppm", "ended", "report", "alpha", "canary", "log10_e_mcnemar")
     class CountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +142,7 @@ class ShadowStatusResponse(_message.Message):
     REPORT_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
+    LOG10_E_MCNEMAR_FIELD_NUMBER: _ClassVar[int]
     model: str
     candidate: str
     incumbent: str
@@ -156,7 +157,8 @@ class ShadowStatusResponse(_message.Message):
     report: str
     alpha: str
     canary: bool
-    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., incumbent: _Optional[str] = ..., attempt: _Optional[int] = ..., started: _Optional[int] = ..., verdict: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., share_ppm: _Optional[int] = ..., ended: _Optional[bool] = ..., report: _Optional[str] = ..., alpha: _Optional[str] = ..., canary: _Optional[bool] = ...) -> None: ...
+    log10_e_mcnemar: str
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., incumbent: _Optional[str] = ..., attempt: _Optional[int] = ..., started: _Optional[int] = ..., verdict: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., share_ppm: _Optional[int] = ..., ended: _Optional[bool] = ..., report: _Optional[str] = ..., alpha: _Optional[str] = ..., canary: _Optional[bool] = ..., log10_e_mcnemar: _Optional[str] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("reason", "sentence")

@@ -43,6 +43,8 @@ def counts(n: int = 2000, d: int = 1, good: int | None = None) -> Counts:
         good_windows=windows if good is None else good,
         callers=4,
         top_caller=n // 3,
+        labelled=n // 10,
+        only_candidate_wrong=min(d, 1),
     )
 
 

@@ -98,9 +98,13 @@ class FileDataPlane:
         self._keep(state)
 
     def tell(
-        self, model: str, blocks: Sequence[tuple[int, Mapping[str, Any]]], lost: int = 0
+        self,
+        model: str,
+        blocks: Sequence[tuple[int, Mapping[str, Any]]],
+        lost: int = 0,
+        outcomes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Blocks with one request each, and how its pair ended."""
+        """Blocks with one request each, how its pair ended, and outcomes that were reported."""
         state = self.state()
         found = state["shadows"][model]["found"]
         for block, end in blocks:
@@ -108,6 +112,7 @@ class FileDataPlane:
             if end:
                 found["ends"].append({"block": block, "sequence": 0, "hash": 0, **end})
         found["lost"] += lost
+        found["outcomes"] = [*found.get("outcomes", []), *outcomes]
         self._keep(state)
 
 
