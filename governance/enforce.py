@@ -59,8 +59,17 @@ class Gate:
                 expected=", ".join(deployments) or "a deployment",
                 remedy="have it promoted, or serve what was",
             )
+        self.check(model, digest, deployments[digest])
+
+    def check(self, model: str, digest: str, deployment: str) -> None:
+        """Refuse a model that a deployment statement, and all it rests on, does not make live.
+
+        Raises:
+            GovernanceError: the reason says why.
+
+        """
         policies = self.home.policies()
-        envelope = self.home.statement(deployments[digest])
+        envelope = self.home.statement(deployment)
         revocations = self._revoked(policies[-1], self.clock())
         found = verify_for_serving(digest, envelope, policies[-1], revocations, model=model)
         self._check_people(model, found.predicate, policies, revocations)

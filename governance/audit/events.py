@@ -12,6 +12,7 @@ from governance.errors import SignatureError
 from governance.policy import Key, Policy
 from governance.predicates import Approval, BreakGlass, Deployment, Revocation
 from governance.service_verifier import verify_deployment, verify_shadow_report
+from governance.shadow import fleet
 from governance.shadow_report import ShadowReport
 from governance.signatories import refuse_unsigned, unfit_key
 from governance.statements import parse_any
@@ -135,7 +136,20 @@ def _report(found: Evidence, event: Event, digest: str, incumbent: str) -> Verif
         revocations=found.revocations,
     )
     rejudge(verified.predicate, policy, event.model)
+    sources = verified.predicate.sources
+    if sources:
+        # Each is looked at as if it stood alone.
+        parts = [_report(found, event, source, incumbent).predicate for source in sources]
+        fleet.check(verified.predicate, parts)
     return verified
+
+
+def _commitments(found: Evidence, said: ShadowReport) -> set[str]:
+    """Commitments to the seeds by which a report's pairs were drawn."""
+    if not said.sources:
+        return {said.seed_commitment}
+    parts = (found.statement(source, ShadowReport)[1].predicate for source in said.sources)
+    return {part.seed_commitment for part in parts}
 
 
 def _shadow_result(found: Evidence, event: Event) -> str:
@@ -150,13 +164,14 @@ def _shadow_result(found: Evidence, event: Event) -> str:
             "report_differs",
             f"the report says {said.verdict} of attempt {said.attempt} under {said.policy}",
         )
-    if said.seed_commitment not in found.seeds:
+    if not _commitments(found, said) <= found.seeds:
         raise AuditError("seed_not_committed", "its seed was not committed to before the run")
     return _recomputed(said)
 
 
 def _recomputed(said: ShadowReport) -> str:
     told = f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    told += f", at {len(said.sources)} gateways" if said.sources else ""
     if said.labels is None or not said.labels.labelled:
         return told
     labels = said.labels

@@ -1,5 +1,6 @@
 """`sluicegate shadow`: compare a candidate with what is live, on live traffic."""
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,6 +142,7 @@ def _table(told: Any) -> "Table":
         f"{counts[name]:,} {name.replace('_', ' ')}"
         for name in ("complete", "candidate_error", "candidate_timeout", "shed", "incumbent_error")
     )
+    reasons = [f"{r.reason}: {r.sentence}" for r in told.reasons]
     labels = (
         f"{counts['labelled']:,} outcomes have come; the candidate alone was wrong in "
         f"{counts['only_candidate_wrong']:,} of them, the live model alone in "
@@ -157,7 +159,7 @@ def _table(told: Any) -> "Table":
             f"{told.model}: {short(told.candidate)} for {short(told.incumbent)}, attempt "
             f"{told.attempt} at alpha {told.alpha}: [bold {colour}]{told.verdict}[/]"
         ),
-        caption="\n".join([ends, labels, *(f"{r.reason}: {r.sentence}" for r in told.reasons)]),
+        caption="\n".join([ends, labels, *_fleet(told), *reasons]),
         caption_justify="left",
     )
     for gate in told.gates:
@@ -173,6 +175,17 @@ def _table(told: Any) -> "Table":
             needed,
         )
     return table
+
+
+def _fleet(told: Any) -> list[str]:
+    """What gateways that compare along have reported; the counts above are then of all together."""
+
+    def one(share: Any) -> str:
+        until = time.strftime("until %H:%M:%S UTC", time.gmtime(share.ended))
+        seen = until if share.ended else "nothing reported yet"
+        return f"{share.gateway}: {share.d:,} of {share.n:,} pairs, {seen}"
+
+    return [one(share) for share in told.fleet]
 
 
 def _percent(text: str) -> str:

@@ -5,17 +5,24 @@ restart needs. The seed stands in it, readable by the service alone, until the r
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from governance.home import Home, HomeError
 from governance.service.labels import Joined
 from governance.service.plane import Wishes
-from governance.service.samples import Pairing, SampleLog, end_of, of_canary, read_samples
+from governance.service.samples import (
+    Pairing,
+    SampleLog,
+    end_of,
+    merkle_root,
+    of_canary,
+    read_samples,
+)
 from governance.shadow.errors import ShadowError
 from governance.shadow.report import Comparison
-from governance.shadow.sampling import draw_key
+from governance.shadow.sampling import commitment, draw_key
 from governance.shadow.statement import Frame, predicate
 from governance.shadow.verdict import Verdict
 from governance.shadow_report import ShadowReport
@@ -28,7 +35,9 @@ class Plan:
     `part` counts the data plane's shadows that it has had; `counted` are the bytes of its samples;
     `lost` is how many ends the data plane lost in this part; `report` is the digest of the signed
     report that is not in the ledger yet. Of a canary `callers` is the share of the callers that the
-    candidate answers, else 0. Times are seconds since 1970, digests `sha256:` and hex.
+    candidate answers, else 0. Of other gateways that compare along `joined` has the commitments,
+    `reports` the digests of what they reported last. Times are seconds since 1970, digests
+    `sha256:` and hex.
     """
 
     run: str
@@ -48,6 +57,8 @@ class Plan:
     lost: int = 0
     report: str | None = None
     callers: float = 0.0
+    joined: Mapping[str, str] = field(default_factory=dict)
+    reports: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_canary(self) -> bool:
@@ -163,10 +174,11 @@ class Run:
         """Judge as of now."""
         return self._comparison.judge(now)
 
-    def signable(self, audience: str, now: int) -> ShadowReport:
-        """The report as of now."""
-        plan = self.plan
-        frame = Frame(audience, plan.policy, bytes.fromhex(plan.seed), self._log.root())
+    def signable(self, audience: str, now: int, *, ended: bool = True) -> ShadowReport:
+        """The report as of now; while the run goes on it keeps its seed and its samples' root."""
+        plan, seed = self.plan, bytes.fromhex(self.plan.seed)
+        root = self._log.root() if ended else merkle_root(iter(()))
+        frame = Frame(audience, plan.policy, seed if ended else None, root, commitment(seed))
         return predicate(self._comparison.report(now), self.judge(now), frame)
 
     def told(self, now: int) -> dict[str, Any]:
@@ -185,6 +197,7 @@ class Run:
             "counts": self._comparison.counts().plain(),
             "gates": [dict(gate) for gate in self._comparison.outlook()],
             "over_cap": self._pairing.over_cap,
+            "fleet": [],
             "log10_e_mcnemar": self._comparison.log10_e_mcnemar,
             "alpha": _percent(judged.alpha),
         }

@@ -35,13 +35,21 @@ from governance.shadow_report import (
 class Frame:
     """What a signed report says beside what was counted.
 
-    `policy` is the digest of the signed policy, `sample_root` the Merkle root of the samples.
+    `policy` is the digest of the signed policy, `sample_root` the Merkle root of the samples. A
+    report that keeps its seed to itself has the `commitment` alone; a sum names its `sources`.
     """
 
     audience: str
     policy: str
-    seed: bytes
+    seed: bytes | None
     sample_root: str
+    commitment: str = ""
+    sources: tuple[str, ...] = ()
+
+
+def signable(report: Mapping[str, Any], frame: Frame) -> ShadowReport:
+    """Write a report as what the gateway signs, judged by its own integers. Raises ShadowError."""
+    return predicate(report, recompute(report), frame)
 
 
 def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> ShadowReport:
@@ -61,8 +69,8 @@ def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> Shado
         policy=frame.policy,
         shadow_policy=dict(report["policy"]),
         attempt=report["attempt"],
-        seed_commitment=commitment(frame.seed),
-        seed=frame.seed.hex(),
+        seed_commitment=frame.commitment if frame.seed is None else commitment(frame.seed),
+        seed=None if frame.seed is None else frame.seed.hex(),
         started=report["started"],
         ended=report["ended"],
         n=counts["complete"] + counts["candidate_error"] + counts["candidate_timeout"],
@@ -85,7 +93,7 @@ def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> Shado
             Segment(name, told["n"], told["d"]) for name, told in sorted(counts["segments"].items())
         ),
         sample_root=frame.sample_root,
-        sources=(),
+        sources=frame.sources,
         verdict=judged.outcome,
         reasons=tuple(f"{r['reason']}: {r['sentence']}" for r in report["reasons"]),
         labels=_labels(
@@ -102,7 +110,7 @@ def verify(said: ShadowReport) -> Verdict:
             none, or the seed is not the one that it was committed to (`other_seed`).
 
     """
-    judged = recompute(_report(said))
+    judged = recompute(computing(said))
     if said.seed is not None and commitment(bytes.fromhex(said.seed)) != said.seed_commitment:
         raise ShadowError("other_seed", "the seed is not the one that was committed to")
     policy = parse_policy(said.shadow_policy)
@@ -143,7 +151,8 @@ def counted(said: ShadowReport) -> dict[str, Any]:
     }
 
 
-def _report(said: ShadowReport) -> dict[str, Any]:
+def computing(said: ShadowReport) -> dict[str, Any]:
+    """Write a signed report in the form that is computed with. Raises ShadowError."""
     failed = said.ends.candidate_error + said.ends.candidate_timeout
     if said.n != said.ends.complete + failed or said.d < failed:
         raise ShadowError("verdict_differs", "n and d are not the sums of their parts")

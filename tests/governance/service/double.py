@@ -91,6 +91,15 @@ class FileDataPlane:
         self._keep(state)
         self.swaps += 1
 
+    def unload(self, model: str) -> None:
+        self._answer()
+        if self.refuses:
+            raise PlaneError("plane_refused", "it does not unload")
+        state = self.state()
+        state["live"].pop(model, None)
+        state["shadows"].pop(model, None)
+        self._keep(state)
+
     def forget_shadow(self, model: str) -> None:
         """As after a restart."""
         state = self.state()
