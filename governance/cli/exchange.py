@@ -61,7 +61,11 @@ def submit(
             done = client.call(pb.SubmitApprovalRequest(envelope=data), "SubmitApproval")
     tell(done, f"{file}: taken, {done.digest}", as_json)
     for affected in plain(done).get("affected", ()):
-        end = "pulled back" if affected["pulled_back"] else "LIVE, with nothing to go back to"
+        end = "STILL ANSWERS: the data plane is away, and is told when it is back"
+        if affected["unloaded"]:
+            end = "unloaded, nothing answers: there was nothing to go back to"
+        if affected["pulled_back"]:
+            end = "pulled back"
         say(f"{affected['model']} {affected['candidate']}: {end}")
 
 
