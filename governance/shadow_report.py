@@ -103,6 +103,31 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How the scores of both models lie, to look at: nothing is decided by it.
+
+    Attributes:
+        edges: deciles of the incumbent's scores, equal ones once.
+        incumbent, candidate: how many scores of each are up to an edge and above the one before;
+            the last count is of those above all.
+        psi, ks: from these counts, rounded to four decimals.
+
+    """
+
+    edges: Annotated[tuple[Decimal, ...], Between(1, 9)]
+    incumbent: Annotated[tuple[Count, ...], Between(2, 10)]
+    candidate: Annotated[tuple[Count, ...], Between(2, 10)]
+    psi: Decimal
+    ks: Decimal
+
+    def __post_init__(self) -> None:
+        if not len(self.edges) + 1 == len(self.incumbent) == len(self.candidate):
+            raise MalformedError("bad_counts", "there is one bin more than edges")
+        if not sum(self.incumbent) == sum(self.candidate) > 0:
+            raise MalformedError("bad_counts", "both models have scored the same pairs")
+
+
+@dataclass(frozen=True)
 class Labels:
     """Complete pairs whose outcome has come, and those in which one model alone was wrong.
 
@@ -165,6 +190,7 @@ class ShadowReport(Predicate):
         verdict: PASS, FAIL or INCONCLUSIVE.
         reasons: why, each a slug, a colon and a sentence.
         labels: what outcomes say that came meanwhile; None in a report from before they counted.
+        shift: how scores lie; None in a sum, where nothing was scored, and in older reports.
 
     """
 
@@ -194,6 +220,7 @@ class ShadowReport(Predicate):
     verdict: Verdict
     reasons: Annotated[tuple[Sentence, ...], Between(0, 256)]
     labels: Labels | None = None
+    shift: Shift | None = None
 
     def __post_init__(self) -> None:
         if self.d > self.n:

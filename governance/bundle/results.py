@@ -84,6 +84,7 @@ def shadow(bundle: Bundle, outcome: Outcome) -> Html:
         ),
         element("p", remarks.sampling, "muted") if remarks.sampling else "",
         _labels(said),
+        _shift(said),
         items(remarks.remarks) if remarks.remarks else "",
     )
 
@@ -112,6 +113,29 @@ def _labels(said: ShadowReport) -> Html | str:
                     )
                 ],
                 words=0,
+            ),
+        ]
+    )
+
+
+def _shift(said: ShadowReport) -> Html | str:
+    """How the scores of both models lie."""
+    lie = said.shift
+    if lie is None:
+        return ""
+    text = (
+        f"PSI {lie.psi}, KS {lie.ks}, on bins that hold a tenth of the live model's scores each. "
+        "To look at: nothing is decided by them, and decisions may turn where neither shows it."
+    )
+    bins = [f"up to {edge}" for edge in lie.edges] + [f"above {lie.edges[-1]}"]
+    counts = zip(bins, lie.incumbent, lie.candidate, strict=True)
+    return join(
+        [
+            element("h3", "How scores lie"),
+            element("p", text, "muted"),
+            table(
+                ("score", "live model", "candidate"),
+                [(name, f"{one:,}", f"{other:,}") for name, one, other in counts],
             ),
         ]
     )

@@ -4,6 +4,7 @@ The document (`runs/MODEL.json`) says how far the samples count; together they a
 restart needs. The seed stands in it, readable by the service alone, until the report is signed.
 """
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -23,6 +24,7 @@ from governance.service.samples import (
 from governance.shadow.errors import ShadowError
 from governance.shadow.report import Comparison
 from governance.shadow.sampling import commitment, draw_key
+from governance.shadow.shift import shift
 from governance.shadow.statement import Frame, predicate
 from governance.shadow.verdict import Verdict
 from governance.shadow_report import ShadowReport
@@ -92,6 +94,8 @@ class Run:
         )
         self._unwritten: list[dict[str, Any]] = []
         self._joined = Joined(seed)
+        # Of the incumbent and of the candidate.
+        self._scores = (array("d"), array("d"))
         for line in read_samples(self._log):
             if "label" not in line:
                 self._pairing.counted(line)
@@ -163,8 +167,12 @@ class Run:
         try:
             if "label" in line:
                 self._comparison.label(self._joined.change(line))
-            else:
-                self._comparison.add(end_of(line))
+                return
+            self._comparison.add(end_of(line))
+            scores = line.get("scores", (None, None))
+            if None not in scores:
+                for told, score in zip(self._scores, scores, strict=True):
+                    told.append(float(score))
         except ShadowError as error:
             # It has failed: later luck covers nothing.
             if error.reason != "comparison_over":
@@ -178,7 +186,14 @@ class Run:
         """The report as of now; while the run goes on it keeps its seed and its samples' root."""
         plan, seed = self.plan, bytes.fromhex(self.plan.seed)
         root = self._log.root() if ended else merkle_root(iter(()))
-        frame = Frame(audience, plan.policy, seed if ended else None, root, commitment(seed))
+        frame = Frame(
+            audience,
+            plan.policy,
+            seed if ended else None,
+            root,
+            commitment(seed),
+            shift=shift(*self._scores) if ended else None,
+        )
         return predicate(self._comparison.report(now), self.judge(now), frame)
 
     def told(self, now: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ the statement's predicate. The way between them is one to one, so that an audito
 the signed predicate alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
@@ -17,6 +17,7 @@ from governance.shadow.gates import Gate as Asked
 from governance.shadow.gates import ShadowPolicy, parse_policy
 from governance.shadow.report import FORMAT, recompute
 from governance.shadow.sampling import commitment
+from governance.shadow.shift import Shift, ks, psi
 from governance.shadow.verdict import Verdict
 from governance.shadow_report import (
     Callers,
@@ -28,6 +29,9 @@ from governance.shadow_report import (
     Segment,
     ShadowReport,
     Windows,
+)
+from governance.shadow_report import (
+    Shift as Told,
 )
 
 
@@ -45,6 +49,7 @@ class Frame:
     sample_root: str
     commitment: str = ""
     sources: tuple[str, ...] = ()
+    shift: Shift | None = None
 
 
 def signable(report: Mapping[str, Any], frame: Frame) -> ShadowReport:
@@ -99,6 +104,7 @@ def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> Shado
         labels=_labels(
             counts["labelled"], counts["only_candidate_wrong"], counts["only_incumbent_wrong"]
         ),
+        shift=_shift(frame.shift),
     )
 
 
@@ -121,6 +127,11 @@ def verify(said: ShadowReport) -> Verdict:
         told.labelled, told.only_candidate_wrong, told.only_incumbent_wrong
     ):
         raise ShadowError("verdict_differs", "the e-value is not the one of the labels' counts")
+    lie = said.shift
+    if lie is not None:
+        counts = (lie.incumbent, lie.candidate)
+        if (lie.psi, lie.ks) != _indices(*counts) or sum(lie.incumbent) > said.ends.complete:
+            raise ShadowError("verdict_differs", "PSI and KS are not those of the scores' bins")
     return judged
 
 
@@ -210,6 +221,20 @@ def _gates(judged: Verdict, policy: ShadowPolicy) -> tuple[Gate, ...]:
 
 def _labels(labelled: int, b: int, c: int) -> Labels:
     return Labels(labelled, b, c, e_text(log_e_mcnemar(b, c)))
+
+
+def _shift(found: Shift | None) -> Told | None:
+    if found is None:
+        return None
+    # Without the plus that a large exponent would have.
+    edges = tuple(format(edge, ".9g").replace("+", "") for edge in found.edges)
+    return Told(
+        edges, found.incumbent, found.candidate, *_indices(found.incumbent, found.candidate)
+    )
+
+
+def _indices(incumbent: Sequence[int], candidate: Sequence[int]) -> tuple[str, str]:
+    return f"{psi(incumbent, candidate):.4f}", f"{ks(incumbent, candidate):.4f}"
 
 
 def _limit(gate: Asked, policy: ShadowPolicy) -> str:

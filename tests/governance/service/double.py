@@ -136,6 +136,8 @@ def complete(**changes: Any) -> dict[str, Any]:
         "moved": False,
         "incumbent_ns": 100_000,
         "candidate_ns": 100_000,
+        "incumbent_score": 0.75,
+        "candidate_score": 0.75,
         "rows": 1,
         "length": 1,
     }
