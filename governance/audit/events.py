@@ -6,6 +6,9 @@ from governance.attestations import Evaluation, Provenance
 from governance.audit.errors import AuditError
 from governance.audit.evidence import Evidence, check_told
 from governance.binding import Verified, bound
+from governance.bundle import harm
+from governance.bundle.folder import open_bundle
+from governance.bundle.measured import Serving
 from governance.bundle.rejudge import rejudge
 from governance.dsse import Envelope, verified_keys
 from governance.errors import SignatureError
@@ -197,8 +200,12 @@ def _promote_intent(found: Evidence, event: Event) -> str:
     approved = _approved(
         found, event, "promote", incumbent=incumbent, report=report, bundle=event.body["bundle"]
     )
-    found.policy(event.body["policy"], event)
-    return _persons(approved)
+    limit = found.policy(event.body["policy"], event).risk_class(event.model).harm_limit
+    if limit is None or incumbent is None:
+        return _persons(approved)
+    said = open_bundle(found.home.bundle(event.model, event.candidate)).group(Serving)
+    told = float(harm.check(said, incumbent, limit))
+    return f"{_persons(approved)}; the shadow cost the live model {told:.3f} times its p99"
 
 
 def _break_glass(found: Evidence, event: Event) -> str:

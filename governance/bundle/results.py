@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from governance.bundle.drawing import Interval, bars, distributions, intervals
+from governance.bundle.errors import BundleError
 from governance.bundle.folder import Bundle
 from governance.bundle.groups import Evaluated, Metric, Shadowed
+from governance.bundle.harm import harm
 from governance.bundle.markup import (
     NONE,
     Html,
@@ -330,8 +332,21 @@ def speed(bundle: Bundle) -> Html:
         ),
         figure("Quantiles", table(("", "before", "after", "change"), _quantiles(said, load))),
         Html("</div>"),
+        _harm(said),
         _cost(said),
     )
+
+
+def _harm(said: Serving) -> Html | str:
+    """What the comparison cost the live model."""
+    if not said.with_shadow:
+        return ""
+    try:
+        told = f"{float(harm(said)):.3f} times"
+    except BundleError as error:
+        return element("p", f"What the shadow cost the live model is not shown: {error}", "muted")
+    text = f"While it was compared the live model's p99 was {told} that without, the median of "
+    return element("p", f"{text}{len(said.with_shadow)} pairs of windows in turns.")
 
 
 def _quantiles(said: Serving, after: Run) -> Iterator[tuple[object, ...]]:
