@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from governance.home import Home
 from governance.ledger.checkpoint import open_checkpoint
 from governance.ledger.errors import ProofError, WitnessError
 from governance.ledger.http_witness import HttpWitness
 from governance.ledger.merkle import verify_consistency
 from governance.ledger.note import COSIGNATURE, NoteKey, cosign_line, open_note
 from governance.ledger.store import Ledger
+from governance.service import settings
+from tests.governance.service.commands import run
 from tests.governance.signing import NOW, signer
 
 LOG = NoteKey("bidders-eu/gateway-1", signer("ledger-1").public_key)
@@ -99,10 +102,8 @@ def opened(path: Path, url: str, **more: Any) -> Ledger:
 
 
 def append(ledger: Ledger, number: int) -> str:
-    body = b'{"at":%d,"method":"status","reason":"no_role","count":1}' % number
-    fields = b'{"at":%d,"count":1,"method":"status","reason":"role_denied"}' % number
-    assert body != fields
-    return ledger.append("denied", fields, "sha256:" + f"{number:064x}").head
+    body = b'{"at":%d,"count":1,"method":"status","reason":"role_denied"}' % number
+    return ledger.append("denied", body, "sha256:" + f"{number:064x}").head
 
 
 def refusal(act: Any) -> WitnessError:
@@ -230,3 +231,17 @@ def test_an_address_or_a_key_that_is_none_is_told(told: str) -> None:
 def test_the_settings_may_name_an_address_with_its_key() -> None:
     found = HttpWitness.parse(f"https://witness.example/w1 {KEY}", LOG)
     assert (found.name, found.heads()) == ("https://witness.example/w1", [])
+
+
+def test_a_gateways_folder_is_made_with_it(tmp_path: Path) -> None:
+    words: tuple[object, ...] = ("governance", "init", "--audience", "eu", "--gateway", "g-1")
+    address = f"https://witness.example {KEY}"
+    file = tmp_path / "heads.jsonl"
+    told = run(*words, "--home", tmp_path / "home", "--witness", address, "--witness", file)
+    assert told["witnesses"] == [address, str(file)]
+    found = settings.load(Home(tmp_path / "home"))
+    names = [settings.witness(each, LOG).name for each in found.witnesses]
+    assert names == ["https://witness.example", str(file)]
+    bad = run(*words, "--home", tmp_path / "bad", "--witness", "https://witness.example", code=1)
+    assert bad["reason"] == "bad_witness"
+    assert not (tmp_path / "bad" / "service.json").exists()
