@@ -7,25 +7,19 @@ import typer
 
 from gateway.cli.output import REFUSED, emit, say
 from governance.cli.remote import (
-    ADMIN,
-    Admin,
     AsJson,
-    Ca,
-    Cert,
-    Key,
     Where,
+    asks,
     connected,
     plain,
     short,
 )
 
 
+@asks
 def fleet(
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     model: Annotated[str, typer.Option(help="Of one model only.")] = "",
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Show each gateway of the policy with each live model; exit code 1 if one lags.
@@ -35,7 +29,7 @@ def fleet(
     """
     from governance.wire import admin_pb2 as pb  # noqa: PLC0415
 
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         told = client.call(pb.StatusRequest(), "Status")
     members = [m for m in told.fleet if model in ("", m.model)]
     if as_json:
