@@ -4,6 +4,7 @@ A follower's word is signed with its gateway's key in the policy, over what is l
 entry: an old word, or another's, counts for nothing.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from governance.errors import GovernanceError, SignatureError, StatementError
 from governance.home import Live
 from governance.keys import verifies
 from governance.ledger.kinds import parse_body
+from governance.ledger.read import reading
 from governance.policy import Key, Policy
 from governance.predicates import Approval, Revocation
 from governance.service.authority import Authority, key_of
@@ -86,13 +88,14 @@ class Fleet:
         self._authority, self._shadowing = authority, shadowing
         # Of the ledger so far: by model the entry by which it is live as it is; by model and key
         # the last word of a gateway.
-        self._read = 0
+        self._read, self._turn = 0, threading.Lock()
         self._changes: dict[str, int] = {}
         self._words: dict[tuple[str, str], Word] = {}
 
     def _catch_up(self) -> None:
-        with self._authority.lock:
-            for row in self._authority.ledger.reader.rows(self._read):
+        # Beside the ledger's writer: who only looks must not wait for an act that goes on.
+        with self._turn, reading(self._authority.home.ledger) as reader:
+            for row in reader.rows(self._read):
                 body, self._read = parse_body(row.body), row.index + 1
                 if row.kind in CHANGES:
                     self._changes[body["model"]] = row.index
