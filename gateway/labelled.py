@@ -11,9 +11,7 @@ from typing import Any
 
 from gateway.decisions import DecisionLogError, rows
 from governance.shadow.evalue import log_e_mcnemar
-
-# A label from here on is a yes.
-YES = 0.5
+from governance.shadow.labels import YES, Labels, labelled
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def compare(folder: Path, model: str, repository: Path) -> list[Labelled]:
         for row in rows(folder, "decisions", model)
         if (row["request_id"], row["row"]) in labels
     }
-    counts: dict[tuple[str, str], list[int]] = {}
+    counts: dict[tuple[str, str], Labels] = {}
     known: dict[str, Decider] = {}
     for row in rows(folder, "shadow", model):
         place = (row["request_id"], row["row"])
@@ -84,12 +82,13 @@ def compare(folder: Path, model: str, repository: Path) -> list[Labelled]:
         for digest in digests:
             if digest not in known:
                 known[digest] = _decider(repository / model, digest)
-        wrong = [known[r["digest"]].decide(r) != truth for r in (answered, row)]
-        count = counts.setdefault(digests, [0, 0, 0])
-        count[0] += 1
-        count[1] += wrong == [False, True]
-        count[2] += wrong == [True, False]
-    return [Labelled(*digests, *count) for digests, count in sorted(counts.items())]
+        incumbent, candidate = (known[r["digest"]].decide(r) for r in (answered, row))
+        found = counts.setdefault(digests, Labels())
+        counts[digests] = found + labelled(incumbent, candidate, truth)
+    return [
+        Labelled(*digests, c.labelled, c.only_candidate_wrong, c.only_incumbent_wrong)
+        for digests, c in sorted(counts.items())
+    ]
 
 
 def _decider(versions: Path, digest: str) -> Decider:

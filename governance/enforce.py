@@ -7,7 +7,7 @@ It needs nothing but the folder; the governance service may be down.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -19,8 +19,9 @@ from governance.policy import Policy
 from governance.predicates import Approval, BreakGlass, Deployment, Predicate, Revocation
 from governance.revocations import Revocations
 from governance.service_verifier import verify_for_serving, verify_shadow_report
-from governance.statements import parse_any
+from governance.statements import parse, parse_any
 from governance.verifier import verify_approvals, verify_break_glass, verify_revocation
+from governance.vocabulary import Action
 
 P = TypeVar("P", bound=Predicate)
 
@@ -32,7 +33,9 @@ class Gate:
     home: Home
     clock: Callable[[], int] = lambda: int(time.time())
     # By digest: what a statement says never changes, and a rollback waits for no thousand of them.
-    _said: dict[str, Predicate] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _said: dict[str, tuple[str, Predicate]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def live(self, model: str) -> str | None:
         """The digest that should answer for a model by governance's record, or None."""
@@ -59,8 +62,17 @@ class Gate:
                 expected=", ".join(deployments) or "a deployment",
                 remedy="have it promoted, or serve what was",
             )
+        self.check(model, digest, deployments[digest])
+
+    def check(self, model: str, digest: str, deployment: str) -> None:
+        """Refuse a model that a deployment statement, and all it rests on, does not make live.
+
+        Raises:
+            GovernanceError: the reason says why.
+
+        """
         policies = self.home.policies()
-        envelope = self.home.statement(deployments[digest])
+        envelope = self.home.statement(deployment)
         revocations = self._revoked(policies[-1], self.clock())
         found = verify_for_serving(digest, envelope, policies[-1], revocations, model=model)
         self._check_people(model, found.predicate, policies, revocations)
@@ -72,40 +84,7 @@ class Gate:
             GovernanceError: the reason says why: `not_approved`, or one of the verifier.
 
         """
-        policy = self.home.policy()
-        now = self.clock()
-        revocations = self._revoked(policy, now)
-        about = [
-            (envelope, said)
-            for envelope, said in self._kept(Approval)
-            if said.about == digest and said.action == "shadow"
-        ]
-        last: GovernanceError = StatementError(
-            "not_approved", f"nobody signed that {digest} may see traffic of '{model}'"
-        )
-        for envelope, said in about:
-            try:
-                verify_approvals(
-                    [envelope],
-                    policy=policy,
-                    action="shadow",
-                    model=model,
-                    candidate=digest,
-                    incumbent=said.incumbent,
-                    shadow_report=None,
-                    evidence_digest=said.evidence,
-                    audience=policy.audience,
-                    now=now,
-                    proposer="",
-                    trainer_keys=(),
-                    used_nonces=(),
-                    revocations=revocations,
-                )
-            except GovernanceError as error:
-                last = error
-                continue
-            return
-        raise last
+        self._agreed(model, digest, "shadow", "may see traffic of")
 
     def may_canary(self, model: str, digest: str) -> None:
         """Refuse a candidate whose promotion nobody with the right signed for, or no longer.
@@ -116,65 +95,59 @@ class Gate:
             GovernanceError: the reason says why: `not_approved`, or one of the verifier.
 
         """
+        self._agreed(model, digest, "promote", "may answer for")
+
+    def _agreed(self, model: str, digest: str, action: Action, may: str) -> None:
+        """Refuse what the approvals that are kept do not allow now.
+
+        Those count together that name the same incumbent, report and evidence. One that expired, or
+        is of another policy, stands in no other's way: it is looked at only where nothing fits, so
+        that the refusal says what differs.
+        """
         policy, now = self.home.policy(), self.clock()
-        revocations = self._revoked(policy, now)
+        about = [
+            (envelope, said)
+            for envelope, name, said in self._kept(Approval)
+            if (name, said.candidate, said.action) == (model, digest, action)
+            # A canary stands beside what is live: approvals of a first model are for none.
+            and (action == "shadow" or said.incumbent is not None)
+        ]
+        fits = [
+            (envelope, said)
+            for envelope, said in about
+            if said.policy == policy.digest and now < said.expires
+        ]
         groups: dict[tuple[str | None, str | None, str | None], list[Envelope]] = {}
-        for envelope, said in self._kept(Approval):
-            if said.about == digest and said.action == "promote":
-                one = said.incumbent, said.shadow_report, said.evidence
-                groups.setdefault(one, []).append(envelope)
+        for envelope, said in fits or about:
+            one = said.incumbent, said.shadow_report, said.evidence
+            groups.setdefault(one, []).append(envelope)
         last: GovernanceError = StatementError(
-            "not_approved", f"nobody signed that {digest} may answer for '{model}'"
+            "not_approved", f"nobody signed that {digest} {may} '{model}'"
         )
-        for (incumbent, report, evidence), envelopes in groups.items():
-            if incumbent is None or report is None:
-                continue
+        revocations = self._revoked(policy, now)
+        for envelopes in groups.values():
             try:
-                verify_approvals(
-                    envelopes,
-                    policy=policy,
-                    action="promote",
-                    model=model,
-                    candidate=digest,
-                    incumbent=incumbent,
-                    shadow_report=verify_shadow_report(
-                        self.home.statement(report),
-                        policy=policy,
-                        model=model,
-                        candidate=digest,
-                        incumbent=incumbent,
-                        audience=policy.audience,
-                        now=now,
-                        revocations=revocations,
-                    ),
-                    evidence_digest=evidence,
-                    audience=policy.audience,
-                    now=now,
-                    proposer="",
-                    trainer_keys=(),
-                    used_nonces=(),
-                    revocations=revocations,
-                )
+                self._verify(envelopes, policy, action, model, now, revocations)
             except GovernanceError as error:
                 last = error
-                continue
-            return
+            else:
+                return
         raise last
 
-    def _kept(self, kind: type[P]) -> Iterator[tuple[Envelope, P]]:
-        """Every statement of a kind that is kept, its envelope as the file has it now."""
+    def _kept(self, kind: type[P]) -> Iterator[tuple[Envelope, str, P]]:
+        """Every statement of a kind that is kept: its envelope as the file has it now, its name."""
         for digest in self.home.statements():
-            said = self._said.get(digest)
-            if said is None:
-                said = parse_any(self.home.statement(digest).payload).predicate
-                self._said[digest] = said
+            if digest not in self._said:
+                found = parse_any(self.home.statement(digest).payload)
+                self._said[digest] = found.name, found.predicate
+            name, said = self._said[digest]
             if isinstance(said, kind):
-                yield self.home.statement(digest), said
+                yield self.home.statement(digest), name, said
 
     def _revoked(self, policy: Policy, now: int) -> Revocations:
         """Every revocation that is kept and holds; one that does not hold revokes nothing."""
         found = []
-        for envelope, _ in self._kept(Revocation):
+        for envelope, _, _ in self._kept(Revocation):
             try:
                 said, _ = verify_revocation(
                     [envelope],
@@ -203,10 +176,8 @@ class Gate:
         first = parse_any(envelopes[0].payload).predicate
         if not isinstance(first, Approval | BreakGlass):
             raise StatementError("wrong_predicate", "a deployment rests on something else")
-        pair = {first.candidate, first.incumbent}
-        if pair != {said.candidate, said.previous}:
+        if (first.candidate, first.incumbent) != (said.candidate, said.previous):
             raise StatementError("wrong_candidate", "the approvals are about other models")
-        nobody: tuple[bytes, ...] = ()
         if isinstance(first, BreakGlass):
             verify_break_glass(
                 envelopes,
@@ -218,37 +189,56 @@ class Gate:
                 audience=then.audience,
                 now=said.effective,
                 proposer="",
-                trainer_keys=nobody,
+                trainer_keys=(),
                 used_nonces=(),
                 revocations=revocations,
             )
             return
+        action = said.action if said.action != "break_glass" else "promote"
+        self._verify(envelopes, then, action, model, said.effective, revocations)
+
+    def _verify(
+        self,
+        envelopes: Sequence[Envelope],
+        policy: Policy,
+        action: Action,
+        model: str,
+        now: int,
+        revocations: Revocations,
+    ) -> None:
+        """Put approvals before the verifier, with the report that they name; all as the first says.
+
+        Raises:
+            GovernanceError: they do not allow the action.
+
+        """
+        said = parse(envelopes[0].payload, Approval).predicate
         report = None
         # Where nothing was live there was nothing to compare with.
-        if first.shadow_report is not None and first.incumbent is not None:
+        if said.shadow_report is not None and said.incumbent is not None:
             report = verify_shadow_report(
-                self.home.statement(first.shadow_report),
-                policy=then,
+                self.home.statement(said.shadow_report),
+                policy=policy,
                 model=model,
-                candidate=first.candidate,
-                incumbent=first.incumbent,
-                audience=then.audience,
-                now=said.effective,
+                candidate=said.candidate,
+                incumbent=said.incumbent,
+                audience=policy.audience,
+                now=now,
                 revocations=revocations,
             )
         verify_approvals(
             envelopes,
-            policy=then,
-            action=said.action if said.action != "break_glass" else "promote",
+            policy=policy,
+            action=action,
             model=model,
-            candidate=first.candidate,
-            incumbent=first.incumbent,
+            candidate=said.candidate,
+            incumbent=said.incumbent,
             shadow_report=report,
-            evidence_digest=first.evidence,
-            audience=then.audience,
-            now=said.effective,
+            evidence_digest=said.evidence,
+            audience=policy.audience,
+            now=now,
             proposer="",
-            trainer_keys=nobody,
+            trainer_keys=(),
             used_nonces=(),
             revocations=revocations,
         )

@@ -97,6 +97,10 @@ class Home:
             raise HomeError("no_policy", f"{self.root / 'policies'} holds no 1.json")
         return _chain(pinned, tuple(signed))
 
+    def signed_policy(self, version: int) -> Envelope:
+        """A version of the chain as it was signed. Raises OSError, MalformedError."""
+        return Envelope.from_json((self.root / "policies" / f"{version}.json").read_bytes())
+
     def add_policy(self, envelope: Envelope, version: int) -> None:
         """Keep a policy that was accepted."""
         write(self.root / "policies" / f"{version}.json", envelope.to_json())
@@ -130,6 +134,10 @@ class Home:
         folder = self.root / "statements"
         names = (p.stem for p in folder.glob("*.json")) if folder.is_dir() else ()
         return sorted(f"sha256:{name}" for name in names if re.fullmatch(r"[0-9a-f]{64}", name))
+
+    def discard(self, digest: str) -> None:
+        """Forget a statement that another has taken the place of, and that nothing names."""
+        self._statement(digest).unlink(missing_ok=True)
 
     def live(self, model: str) -> Live | None:
         """What answers for a model by governance's own record; None if nothing ever did."""

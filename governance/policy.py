@@ -89,7 +89,8 @@ class RiskClass:
     `approval_seconds` is the longest that an approval may be valid, `break_glass_seconds` the
     longest for a break-glass statement; `shadow` is for the verdict to read. At the gates of
     `evidence` the bundle must be complete (governance/bundle/requirements.py); at others it is
-    named by its digest and not looked into.
+    named by its digest and not looked into. `harm_limit`: a promotion asks for evidence that while
+    the candidate was compared the live model's p99 was at most so many times that without.
     """
 
     SNAKE_CASE: ClassVar[bool] = True
@@ -98,6 +99,7 @@ class RiskClass:
     break_glass_seconds: Seconds
     shadow: dict[str, Any]
     evidence: Annotated[tuple[Gate, ...], Between(0, len(GATES))] | None = None
+    harm_limit: Annotated[str, Pattern(r"[1-9](\.[0-9]{1,6})?")] | None = None
 
     def rule(self, action: Action) -> Rule:
         """Who must sign for an action."""

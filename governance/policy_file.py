@@ -133,6 +133,8 @@ break_glass_seconds = 3600
 # Gates at which the evidence bundle must be complete, of
 # accept_eval, export, shadow, promote, validate.
 evidence = ["shadow", "promote", "validate"]
+# Of the live model's p99 while it was compared against without: what evidence has to show.
+# harm_limit = "1.05"
 
 # Each role must be filled by a person of its own, and `persons` people must sign in all.
 [risk_classes.standard.rules]

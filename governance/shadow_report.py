@@ -31,7 +31,8 @@ class Gate:
 
     Attributes:
         name: of the gate, as in the policy.
-        kind: "rate": d of n pairs disagree; "sign": d of n windows are not good.
+        kind: "rate": d of n pairs disagree; "sign": d of n windows are not good; "mcnemar": of n
+            labelled pairs in which one model alone was wrong it was the candidate in d.
         n: pairs or windows.
         d: those that speak against the candidate; at most n.
         limit: the rate, or for "sign" the ratio, that must be undercut.
@@ -43,7 +44,7 @@ class Gate:
     """
 
     name: Label
-    kind: Literal["rate", "sign"]
+    kind: Literal["rate", "sign", "mcnemar"]
     n: Count
     d: Count
     limit: Decimal
@@ -102,6 +103,45 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How the scores of both models lie, to look at: nothing is decided by it.
+
+    Attributes:
+        edges: deciles of the incumbent's scores, equal ones once.
+        incumbent, candidate: how many scores of each are up to an edge and above the one before;
+            the last count is of those above all.
+        psi, ks: from these counts, rounded to four decimals.
+
+    """
+
+    edges: Annotated[tuple[Decimal, ...], Between(1, 9)]
+    incumbent: Annotated[tuple[Count, ...], Between(2, 10)]
+    candidate: Annotated[tuple[Count, ...], Between(2, 10)]
+    psi: Decimal
+    ks: Decimal
+
+    def __post_init__(self) -> None:
+        if not len(self.edges) + 1 == len(self.incumbent) == len(self.candidate):
+            raise MalformedError("bad_counts", "there is one bin more than edges")
+        if not sum(self.incumbent) == sum(self.candidate) > 0:
+            raise MalformedError("bad_counts", "both models have scored the same pairs")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Complete pairs whose outcome has come, and those in which one model alone was wrong.
+
+    McNemar's e-value is B(b+1, c+1) 2^(b+c) with b `only_candidate_wrong` and c
+    `only_incumbent_wrong`: evidence that they are wrong unequally often, whenever one looks.
+    """
+
+    labelled: Count
+    only_candidate_wrong: Count
+    only_incumbent_wrong: Count
+    log10_e: Decimal
+
+
+@dataclass(frozen=True)
 class Callers:
     """How many callers were seen, and how many pairs the busiest of them made."""
 
@@ -149,6 +189,8 @@ class ShadowReport(Predicate):
         sources: the payload digests of the reports that were summed; none for one gateway's own.
         verdict: PASS, FAIL or INCONCLUSIVE.
         reasons: why, each a slug, a colon and a sentence.
+        labels: what outcomes say that came meanwhile; None in a report from before they counted.
+        shift: how scores lie; None in a sum, where nothing was scored, and in older reports.
 
     """
 
@@ -177,6 +219,8 @@ class ShadowReport(Predicate):
     sources: Annotated[tuple[Digest, ...], Between(0, 256)]
     verdict: Verdict
     reasons: Annotated[tuple[Sentence, ...], Between(0, 256)]
+    labels: Labels | None = None
+    shift: Shift | None = None
 
     def __post_init__(self) -> None:
         if self.d > self.n:

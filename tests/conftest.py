@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
+import hypothesis
 import pytest
 
 from bench import models, servers
@@ -13,6 +14,9 @@ from gateway.wire import open_inference_pb2_grpc as stubs
 from tests.calls import Client
 
 Serve = Callable[..., Contender]
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

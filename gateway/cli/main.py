@@ -10,6 +10,7 @@ from governance.cli import (
     candidate,
     emergency,
     exchange,
+    fleet,
     home,
     keys,
     live,
@@ -56,6 +57,7 @@ app.command(epilog=EPILOG)(audit.audit)
 for command in (live.promote, live.rollback, exchange.decide, exchange.submit, exchange.fetch):
     app.command(epilog=EPILOG)(command)
 app.command(epilog=EPILOG)(live.events)
+app.command(epilog=EPILOG)(fleet.fleet)
 
 
 def main() -> None:

@@ -51,6 +51,10 @@ class ControlSocket:
         """Let a version answer."""
         self._command("swap", model=model, version=version)
 
+    def unload(self, model: str) -> None:
+        """Let nothing answer for a model."""
+        self._command("unload", model=model)
+
     def _command(self, do: str, **fields: Any) -> None:
         self._asked(lambda: source.command(self._path, do, **fields))
 

@@ -29,7 +29,8 @@ if _version_not_supported:
 
 
 class FeedbackStub:
-    """Missing associated documentation comment in .proto file."""
+    """A comparison that runs (a shadow or a canary) is told of all of them and counts those of its pairs.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -45,7 +46,8 @@ class FeedbackStub:
 
 
 class FeedbackServicer:
-    """Missing associated documentation comment in .proto file."""
+    """A comparison that runs (a shadow or a canary) is told of all of them and counts those of its pairs.
+    """
 
     def Report(self, request, context):
         """Takes all outcomes of a report or, with an error, none of them. OK means that they wait to be
@@ -72,7 +74,8 @@ def add_FeedbackServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Feedback:
-    """Missing associated documentation comment in .proto file."""
+    """A comparison that runs (a shadow or a canary) is told of all of them and counts those of its pairs.
+    """
 
     @staticmethod
     def Report(request,

@@ -6,12 +6,16 @@ from governance.attestations import Evaluation, Provenance
 from governance.audit.errors import AuditError
 from governance.audit.evidence import Evidence, check_told
 from governance.binding import Verified, bound
+from governance.bundle import harm
+from governance.bundle.folder import open_bundle
+from governance.bundle.measured import Serving
 from governance.bundle.rejudge import rejudge
 from governance.dsse import Envelope, verified_keys
 from governance.errors import SignatureError
 from governance.policy import Key, Policy
 from governance.predicates import Approval, BreakGlass, Deployment, Revocation
 from governance.service_verifier import verify_deployment, verify_shadow_report
+from governance.shadow import fleet
 from governance.shadow_report import ShadowReport
 from governance.signatories import refuse_unsigned, unfit_key
 from governance.statements import parse_any
@@ -135,7 +139,20 @@ def _report(found: Evidence, event: Event, digest: str, incumbent: str) -> Verif
         revocations=found.revocations,
     )
     rejudge(verified.predicate, policy, event.model)
+    sources = verified.predicate.sources
+    if sources:
+        # Each is looked at as if it stood alone.
+        parts = [_report(found, event, source, incumbent).predicate for source in sources]
+        fleet.check(verified.predicate, parts)
     return verified
+
+
+def _commitments(found: Evidence, said: ShadowReport) -> set[str]:
+    """Commitments to the seeds by which a report's pairs were drawn."""
+    if not said.sources:
+        return {said.seed_commitment}
+    parts = (found.statement(source, ShadowReport)[1].predicate for source in said.sources)
+    return {part.seed_commitment for part in parts}
 
 
 def _shadow_result(found: Evidence, event: Event) -> str:
@@ -150,9 +167,22 @@ def _shadow_result(found: Evidence, event: Event) -> str:
             "report_differs",
             f"the report says {said.verdict} of attempt {said.attempt} under {said.policy}",
         )
-    if said.seed_commitment not in found.seeds:
+    if not _commitments(found, said) <= found.seeds:
         raise AuditError("seed_not_committed", "its seed was not committed to before the run")
-    return f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    return _recomputed(said)
+
+
+def _recomputed(said: ShadowReport) -> str:
+    told = f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    told += f", at {len(said.sources)} gateways" if said.sources else ""
+    if said.labels is None or not said.labels.labelled:
+        return told
+    labels = said.labels
+    return (
+        f"{told}; of {labels.labelled} outcomes the candidate alone was wrong in "
+        f"{labels.only_candidate_wrong}, the incumbent alone in {labels.only_incumbent_wrong}, "
+        f"log10 E {labels.log10_e} recomputed"
+    )
 
 
 def _canary_result(found: Evidence, event: Event) -> str:
@@ -160,7 +190,7 @@ def _canary_result(found: Evidence, event: Event) -> str:
     said = _report(found, event, event.body["report"], incumbent).predicate
     if said.verdict != event.body["verdict"]:
         raise AuditError("report_differs", f"the report says {said.verdict}")
-    return f"{said.verdict} recomputed: {said.d} of {said.n} decisions differ"
+    return _recomputed(said)
 
 
 def _promote_intent(found: Evidence, event: Event) -> str:
@@ -170,8 +200,12 @@ def _promote_intent(found: Evidence, event: Event) -> str:
     approved = _approved(
         found, event, "promote", incumbent=incumbent, report=report, bundle=event.body["bundle"]
     )
-    found.policy(event.body["policy"], event)
-    return _persons(approved)
+    limit = found.policy(event.body["policy"], event).risk_class(event.model).harm_limit
+    if limit is None or incumbent is None:
+        return _persons(approved)
+    said = open_bundle(found.home.bundle(event.model, event.candidate)).group(Serving)
+    told = float(harm.check(said, incumbent, limit))
+    return f"{_persons(approved)}; the shadow cost the live model {told:.3f} times its p99"
 
 
 def _break_glass(found: Evidence, event: Event) -> str:

@@ -5,13 +5,13 @@ as it was written; who verifies the bundle derives the same figures from it agai
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
 from governance.bundle.errors import BundleError
-from governance.bundle.measured import Bin, Cost, Quantiles, Run
+from governance.bundle.measured import Bin, Cost, Quantiles, Run, Serving
 
 FORMULA = (
     "per_million = price_per_core_hour * server_cores * 1000000 / (3600 * decisions_per_second); "
@@ -61,6 +61,21 @@ def read_run(data: bytes, path: str, model: str) -> Run:
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise _bad(path, f"{type(error).__name__}: {error}") from error
+
+
+def check_runs(files: Mapping[str, bytes], said: Serving) -> Iterator[Run]:
+    """Derive every run again from its raw report; each that is the same.
+
+    Raises:
+        BundleError: `missing_measurement` or `measurement_differs`.
+
+    """
+    for run in said.runs:
+        if run.report not in files:
+            raise BundleError("missing_measurement", f"{run.report} is not in the bundle")
+        if read_run(files[run.report], run.report, run.model) != run:
+            raise BundleError("measurement_differs", f"serving.json differs from {run.report}")
+        yield run
 
 
 def cost(run: Run, price_per_core_hour: str, server_cores: str, currency: str) -> Cost:

@@ -1,7 +1,7 @@
 """The group `serving`: how fast and how dear a candidate is, measured through the gateway."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from governance.attestations import Name
 from governance.shape import Between, Pattern
@@ -62,11 +62,15 @@ class Cost:
     run: Annotated[str, Pattern(r"measurements/[a-z0-9][a-z0-9_.-]{0,63}\.json")]
 
 
+Windows: TypeAlias = Annotated[tuple[Run, ...], Between(1, 64)]
+
+
 @dataclass(frozen=True)
 class Serving:
     """Latency of the candidate and of the incumbent at the same load, and the candidate's cost.
 
-    `capacity` is the run whose decisions a second the cost is taken from.
+    `capacity` is the run whose decisions a second the cost is taken from. `without_shadow` and
+    `with_shadow` are windows of the incumbent in turns, in this order.
     """
 
     machine: Sentence | None = None
@@ -77,3 +81,12 @@ class Serving:
     incumbent: Run | None = None
     capacity: Run | None = None
     cost: Cost | None = None
+    without_shadow: Windows | None = None
+    with_shadow: Windows | None = None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run that is there."""
+        single = (self.candidate, self.incumbent, self.capacity)
+        windows = (*(self.without_shadow or ()), *(self.with_shadow or ()))
+        return (*(run for run in single if run is not None), *windows)

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from governance.bundle.drawing import Interval, bars, distributions, intervals
+from governance.bundle.errors import BundleError
 from governance.bundle.folder import Bundle
 from governance.bundle.groups import Evaluated, Metric, Shadowed
+from governance.bundle.harm import harm
 from governance.bundle.markup import (
     NONE,
     Html,
@@ -83,7 +85,61 @@ def shadow(bundle: Bundle, outcome: Outcome) -> Html:
             words=0,
         ),
         element("p", remarks.sampling, "muted") if remarks.sampling else "",
+        _labels(said),
+        _shift(said),
         items(remarks.remarks) if remarks.remarks else "",
+    )
+
+
+def _labels(said: ShadowReport) -> Html | str:
+    """What outcomes say that came while it was compared."""
+    labels = said.labels
+    if labels is None or not labels.labelled:
+        return ""
+    return join(
+        [
+            element("h3", "Which was right"),
+            table(
+                (
+                    "outcomes that came",
+                    "candidate alone wrong",
+                    "live model alone wrong",
+                    "log10 e",
+                ),
+                [
+                    (
+                        f"{labels.labelled:,}",
+                        f"{labels.only_candidate_wrong:,}",
+                        f"{labels.only_incumbent_wrong:,}",
+                        labels.log10_e,
+                    )
+                ],
+                words=0,
+            ),
+        ]
+    )
+
+
+def _shift(said: ShadowReport) -> Html | str:
+    """How the scores of both models lie."""
+    lie = said.shift
+    if lie is None:
+        return ""
+    text = (
+        f"PSI {lie.psi}, KS {lie.ks}, on bins that hold a tenth of the live model's scores each. "
+        "To look at: nothing is decided by them, and decisions may turn where neither shows it."
+    )
+    bins = [f"up to {edge}" for edge in lie.edges] + [f"above {lie.edges[-1]}"]
+    counts = zip(bins, lie.incumbent, lie.candidate, strict=True)
+    return join(
+        [
+            element("h3", "How scores lie"),
+            element("p", text, "muted"),
+            table(
+                ("score", "live model", "candidate"),
+                [(name, f"{one:,}", f"{other:,}") for name, one, other in counts],
+            ),
+        ]
     )
 
 
@@ -103,13 +159,17 @@ def _rates(said: ShadowReport) -> Html:
     return intervals(rows, percent, zero=True)
 
 
+_LIMITS = {"sign": "{} times, half of all", "mcnemar": "half of them"}
+_COUNTED = {"rate": "", "sign": " (windows not good)", "mcnemar": " (one wrong: the candidate)"}
+
+
 def _gates(said: ShadowReport) -> Html:
     def rows() -> Iterator[tuple[object, ...]]:
         for gate in said.gates:
             rate = gate.kind == "rate"
             seen = percent(gate.d / gate.n) if gate.n else NONE
-            limit = percent(float(gate.limit)) if rate else f"{gate.limit} times, half of all"
-            what = gate.name.replace("_", " ") + ("" if rate else " (windows not good)")
+            limit = percent(float(gate.limit)) if rate else _LIMITS[gate.kind].format(gate.limit)
+            what = gate.name.replace("_", " ") + _COUNTED[gate.kind]
             state = element("span", gate.state, VERDICTS[gate.state])
             yield what, state, f"{gate.d:,} of {gate.n:,}", seen, limit, gate.log10_e
 
@@ -272,8 +332,21 @@ def speed(bundle: Bundle) -> Html:
         ),
         figure("Quantiles", table(("", "before", "after", "change"), _quantiles(said, load))),
         Html("</div>"),
+        _harm(said),
         _cost(said),
     )
+
+
+def _harm(said: Serving) -> Html | str:
+    """What the comparison cost the live model."""
+    if not said.with_shadow:
+        return ""
+    try:
+        told = f"{float(harm(said)):.3f} times"
+    except BundleError as error:
+        return element("p", f"What the shadow cost the live model is not shown: {error}", "muted")
+    text = f"While it was compared the live model's p99 was {told} that without, the median of "
+    return element("p", f"{text}{len(said.with_shadow)} pairs of windows in turns.")
 
 
 def _quantiles(said: Serving, after: Run) -> Iterator[tuple[object, ...]]:

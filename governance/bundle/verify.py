@@ -18,8 +18,9 @@ from governance.bundle.groups import (
     Rollback,
     Shadowed,
 )
+from governance.bundle.harm import harm
 from governance.bundle.manifest import Manifest, read_listed, read_manifest
-from governance.bundle.measure import cost, read_run
+from governance.bundle.measure import check_runs, cost
 from governance.bundle.measured import Serving
 from governance.bundle.requirements import missing
 from governance.bundle.signatures import Outcome, check_statements
@@ -203,17 +204,14 @@ def _evaluation(bundle: Bundle, checks: Checks) -> None:
 
 def _serving(bundle: Bundle, checks: Checks) -> None:
     said = bundle.group(Serving)
-    for run in (said.candidate, said.incumbent, said.capacity):
-        if run is None:
-            continue
-        if run.report not in bundle.files:
-            raise BundleError("missing_measurement", f"{run.report} is not in the bundle")
-        if read_run(bundle.files[run.report], run.report, run.model) != run:
-            raise BundleError("measurement_differs", f"serving.json differs from {run.report}")
+    for run in check_runs(bundle.files, said):
         checks.holds("serving", f"{run.report}: latencies and rates are those of the raw report")
-    for run in (said.candidate, said.capacity):
-        if run is not None and run.model != bundle.candidate:
-            raise BundleError("other_candidate", f"{run.report} measured {run.model}")
+    for own in (said.candidate, said.capacity):
+        if own is not None and own.model != bundle.candidate:
+            raise BundleError("other_candidate", f"{own.report} measured {own.model}")
+    if said.with_shadow is not None:
+        found = float(harm(said))
+        checks.holds("shadow's cost", f"the live model's p99 was {found:.3f} times that without")
     if said.cost is not None:
         if said.capacity is None or said.cost.run != said.capacity.report:
             raise BundleError("missing_measurement", "the cost is of no run of the bundle")
@@ -247,9 +245,11 @@ def _change(bundle: Bundle, checks: Checks) -> None:
                 f"{back.previous}",
             )
         checks.holds("rollback", "goes back to the model that it takes the place of")
-    serving = bundle.group(Serving).incumbent
-    if serving is not None and change.expected_incumbent not in (None, serving.model):
-        raise BundleError("contradiction", f"{serving.report} measured another incumbent")
+    said = bundle.group(Serving)
+    for run in said.runs:
+        other = change.expected_incumbent not in (None, run.model)
+        if other and run not in (said.candidate, said.capacity):
+            raise BundleError("contradiction", f"{run.report} measured another incumbent")
 
 
 def _named(bundle: Bundle, checks: Checks) -> None:

@@ -14,8 +14,9 @@ from governance import canonical, shape
 from governance.bundle import folder
 from governance.bundle.folder import Bundle
 from governance.bundle.groups import GROUPS, Group
+from governance.bundle.harm import harm
 from governance.bundle.measure import cost, read_run
-from governance.bundle.measured import Serving
+from governance.bundle.measured import Run, Serving
 from governance.bundle.page import render as render_page
 from governance.bundle.requirements import missing
 from governance.bundle.verify import Verification
@@ -122,6 +123,13 @@ def measure(
     capacity: Annotated[
         Path | None, typer.Option(help="… of the candidate at its capacity.", metavar="FILE")
     ] = None,
+    without_shadow: Annotated[
+        list[Path] | None,
+        typer.Option(help="… of the incumbent without a shadow; in turns.", metavar="FILE"),
+    ] = None,
+    with_shadow: Annotated[
+        list[Path] | None, typer.Option(help="… with one; in the same order.", metavar="FILE")
+    ] = None,
     price: Annotated[
         str | None, typer.Option(help="Price of a core for an hour, as 0.042; needs --capacity.")
     ] = None,
@@ -134,8 +142,9 @@ def measure(
 
     The reports themselves are kept too, so that everybody can derive the same figures again.
     """
-    if (incumbent is None) != (incumbent_digest is None):
-        fail("--incumbent and --incumbent-digest go together", USAGE, as_json)
+    measured = incumbent is not None or bool(without_shadow or with_shadow)
+    if measured != (incumbent_digest is not None):
+        fail("reports of the incumbent and --incumbent-digest go together", USAGE, as_json)
     if price is not None and capacity is None:
         fail("--price needs the decisions a second of --capacity", USAGE, as_json)
     files: dict[str, bytes] = {}
@@ -149,6 +158,13 @@ def measure(
                 path = f"measurements/{name}.json"
                 files[path] = _bytes(file, as_json)
                 runs[name] = read_run(files[path], path, digests.get(name, held.candidate))
+        windows: dict[str, tuple[Run, ...]] = {}
+        for name, some in (("without", without_shadow), ("with", with_shadow)):
+            windows[name] = ()
+            for number, file in enumerate(some or (), 1):
+                path = f"measurements/{name}-shadow-{number}.json"
+                files[path] = _bytes(file, as_json)
+                windows[name] += (read_run(files[path], path, digests["incumbent"]),)
         serving = Serving(
             machine=machine,
             server_cores=server_cores,
@@ -157,7 +173,11 @@ def measure(
             incumbent=runs.get("incumbent"),
             capacity=runs.get("capacity"),
             cost=cost(runs["capacity"], price, server_cores, currency) if price else None,
+            without_shadow=windows["without"] or None,
+            with_shadow=windows["with"] or None,
         )
+        if serving.with_shadow:
+            say(f"p99 with the shadow is {float(harm(serving)):.3f} times that without")
         _grown(folder.add(root, {"serving": serving}, files=files), as_json)
 
 

@@ -8,13 +8,9 @@ import typer
 from gateway.cli.output import USAGE, emit, fail
 from governance.cli.outcome import refuse
 from governance.cli.remote import (
-    ADMIN,
-    Admin,
     AsJson,
-    Ca,
-    Cert,
-    Key,
     Where,
+    asks,
     connected,
     plain,
     read_files,
@@ -27,21 +23,19 @@ app = typer.Typer(help="Hand candidates in and see how they stand.", no_args_is_
 
 
 @app.command()
+@asks
 def submit(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     version: Annotated[int, typer.Argument(min=1, help="Its folder in the repository.")],
     provenance: Annotated[Path, typer.Option(metavar="FILE", help="Where it is from, signed.")],
     evaluation: Annotated[Path, typer.Option(metavar="FILE", help="How it tested, signed.")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     bundle: Annotated[
         str | None, typer.Option(metavar="sha256:HEX", help="The evidence bundle's digest.")
     ] = None,
     files: Annotated[
         Path | None, typer.Option("--evidence", metavar="DIR", help="The bundle's folder.")
     ] = None,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Register REPOSITORY/MODEL/VERSION with its signed statements and its evidence.
@@ -63,20 +57,18 @@ def submit(
     )
     if files:
         _add_files(request, files, as_json)
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         done = client.call(request, "SubmitCandidate")
     tell(done, f"{model} version {version}, {done.candidate}: {done.state}", as_json)
 
 
 @app.command()
+@asks
 def evidence(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
     files: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
-    admin: Admin = ADMIN,
+    where: Where,
     as_json: AsJson = False,
 ) -> None:
     """Hand a candidate's evidence bundle in, or what it has grown to since.
@@ -93,7 +85,7 @@ def evidence(
         refuse(error, as_json)
     request = pb.SubmitEvidenceRequest(model=model, candidate=candidate, bundle=bundle)
     _add_files(request, files, as_json)
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         done = client.call(request, "SubmitEvidence")
     tell(done, f"{done.candidate}: {done.state}, evidence {bundle}", as_json)
 
@@ -107,12 +99,10 @@ def _add_files(request: Any, folder: Path, as_json: bool) -> None:
 
 
 @app.command("list")
+@asks
 def list_candidates(
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     model: Annotated[str, typer.Option(help="Of one model only.")] = "",
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Show every candidate with its state."""
@@ -121,7 +111,7 @@ def list_candidates(
 
     from governance.wire import admin_pb2 as pb  # noqa: PLC0415
 
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         told = client.call(pb.ListModelsRequest(model=model), "ListModels")
     if as_json:
         emit(plain(told)["candidates"])
@@ -135,19 +125,17 @@ def list_candidates(
 
 
 @app.command()
+@asks
 def show(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
-    admin: Admin = ADMIN,
+    where: Where,
     as_json: AsJson = False,
 ) -> None:
     """Show a candidate: its state, its statements, and what an approval of it has to name."""
     from governance.wire import admin_pb2, governance_pb2  # noqa: PLC0415
 
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         models = client.call(admin_pb2.ListModelsRequest(model=model), "ListModels")
         known = [c for c in models.candidates if c.digest == candidate]
         live = [c for c in models.candidates if c.state in ("live", "validated")]

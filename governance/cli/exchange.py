@@ -8,14 +8,10 @@ import typer
 from gateway.cli.output import USAGE, fail, say
 from governance.cli.outcome import refuse, write_file
 from governance.cli.remote import (
-    ADMIN,
-    Admin,
     Approvals,
     AsJson,
-    Ca,
-    Cert,
-    Key,
     Where,
+    asks,
     connected,
     plain,
     read_files,
@@ -28,12 +24,10 @@ from governance.predicates import Approval, BreakGlass, Revocation
 from governance.statements import parse_any
 
 
+@asks
 def submit(
     file: Annotated[Path, typer.Argument(help="What was signed.", metavar="FILE")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
-    admin: Admin = ADMIN,
+    where: Where,
     as_json: AsJson = False,
 ) -> None:
     """Hand in an approval, a refusal, a break-glass statement, a revocation or a policy.
@@ -52,7 +46,7 @@ def submit(
         refuse(error, as_json)
     if not policy and not isinstance(said, Approval | BreakGlass | Revocation):
         fail(f"{file}: a {type(said).__name__} is handed in with its candidate", USAGE, as_json)
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         if policy:
             done = client.call(pb.SubmitPolicyRequest(envelope=data), "SubmitPolicy")
         elif isinstance(said, Revocation):
@@ -61,37 +55,37 @@ def submit(
             done = client.call(pb.SubmitApprovalRequest(envelope=data), "SubmitApproval")
     tell(done, f"{file}: taken, {done.digest}", as_json)
     for affected in plain(done).get("affected", ()):
-        end = "pulled back" if affected["pulled_back"] else "LIVE, with nothing to go back to"
+        end = "STILL ANSWERS: the data plane is away, and is told when it is back"
+        if affected["unloaded"]:
+            end = "unloaded, nothing answers: there was nothing to go back to"
+        if affected["pulled_back"]:
+            end = "pulled back"
         say(f"{affected['model']} {affected['candidate']}: {end}")
 
 
+@asks
 def fetch(
     digest: Annotated[str, typer.Argument(metavar="sha256:HEX")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Write it here.")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
-    admin: Admin = ADMIN,
+    where: Where,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a signed statement, as the shadow report that an approval names."""
     from governance.wire import governance_pb2 as pb  # noqa: PLC0415
 
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         found = client.call(pb.GetStatementRequest(digest=digest), "GetStatement")
     write_file(out, found.envelope, as_json)
     tell(found, f"wrote {out}", as_json)
 
 
+@asks
 def decide(
     action: Annotated[str, typer.Argument(help="validate, deprecate or review.")],
     model: Annotated[str, typer.Argument(help="The model's name.")],
     candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     approval: Approvals = None,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Log what people signed for beside what is live.
@@ -107,6 +101,6 @@ def decide(
         candidate=candidate,
         approvals=read_files(approval, as_json),
     )
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         done = client.call(request, "Decide")
     tell(done, f"{model} {candidate}: {done.state}, entry {done.index}", as_json)

@@ -28,9 +28,11 @@ def init(
     audience: Annotated[str, typer.Option(help="The fleet's name, as in the policy.")],
     gateway: Annotated[str, typer.Option(help="This gateway's name, as in the policy.")],
     witness: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            metavar="FILE", help="Remembers the ledger's heads; on another disk. Repeatable."
+            metavar="FILE|'URL KEY'",
+            help="Remembers the ledger's heads: a file on another disk, or a c2sp.org/tlog-witness "
+            "by its address and verifier key. Repeatable; one has to take each head.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -44,7 +46,7 @@ def init(
     folder = Home(home)
     if (home / settings.FILE).exists():
         fail(f"{home} is a governance folder already", USAGE, as_json)
-    places = witness or [home / "witness.jsonl"]
+    places = witness or [str(home / "witness.jsonl")]
     try:
         words = secrets.token_urlsafe(32).encode()
         write(folder.keys / PASSPHRASE, words + b"\n")
@@ -52,7 +54,11 @@ def init(
         origin = "".join(c if c.isalnum() or c in "-._/" else "-" for c in audience)
         log = NoteKey(f"{origin}/{gateway}", public[LEDGER_KEY])
         write(folder.root / "log.key", f"{log}\n".encode())
-        named = tuple(str(path.absolute()) for path in places)
+        named = tuple(
+            place if settings.is_address(place) else str(Path(place).absolute()) for place in places
+        )
+        for place in named:
+            settings.witness(place, log)
         settings.save(folder, Settings(gateway, log.name, named))
     except GovernanceError as error:
         refuse(error, as_json)

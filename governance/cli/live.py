@@ -8,14 +8,10 @@ import typer
 
 from gateway.cli.output import emit, say
 from governance.cli.remote import (
-    ADMIN,
-    Admin,
     Approvals,
     AsJson,
-    Ca,
-    Cert,
-    Key,
     Where,
+    asks,
     connected,
     read_files,
     short,
@@ -23,17 +19,15 @@ from governance.cli.remote import (
 )
 
 
+@asks
 def promote(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     approval: Approvals = None,
     canary: Annotated[
         float, typer.Option(min=0, max=0.5, help="First answer this share of the callers.")
     ] = 0.0,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Make a candidate live that passed its comparison and was signed for.
@@ -54,7 +48,7 @@ def promote(
         approvals=read_files(approval, as_json),
         canary_ppm=round(canary * 1_000_000),
     )
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         done = client.call(request, "Promote")
     if done.canary:
         share = f"{model} version {done.version} answers {canary:.1%} of the callers"
@@ -64,13 +58,11 @@ def promote(
     tell(done, f"{model} version {done.version} is live{before}, {done.candidate}", as_json)
 
 
+@asks
 def rollback(
     model: Annotated[str, typer.Argument(help="The model's name.")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     approval: Approvals = None,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Go back to the model that was live before; an operator signs for it.
@@ -80,20 +72,18 @@ def rollback(
     from governance.wire import admin_pb2 as pb  # noqa: PLC0415
 
     request = pb.RollbackRequest(model=model, approvals=read_files(approval, as_json))
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         done = client.call(request, "Rollback")
     owed = "" if done.logged else "; the ledger gets its entry when it can be written"
     tell(done, f"{model} version {done.version} is live again, {done.candidate}{owed}", as_json)
 
 
+@asks
 def events(
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     start: Annotated[int, typer.Option("--from", min=0, help="First entry.")] = 0,
     model: Annotated[str, typer.Option(help="Of one model only.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="New ones too, until Ctrl-C.")] = False,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Show the ledger's entries as they come; with --json one object a line."""
@@ -101,7 +91,7 @@ def events(
 
     request = pb.EventsRequest(start=start, model=model, follow=follow)
     try:
-        with connected(Where(admin, cert, key, ca), as_json) as client:
+        with connected(where, as_json) as client:
             for event in client.stream(request, "Events"):
                 _show(event, as_json)
     except KeyboardInterrupt:

@@ -1,7 +1,9 @@
 """What commands that call the governance service share: where it is, who asks, how it ends."""
 
+import functools
+import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,9 @@ Ca = Annotated[
 Approvals = Annotated[
     list[Path] | None,
     typer.Option(
-        "--approval", metavar="FILE", help="A signed statement; may be repeated [those submitted]."
+        "--approval",
+        metavar="FILE",
+        help="A signed statement; may be repeated. Without: those submitted.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json")]
@@ -47,6 +51,26 @@ class Where:
     cert: Path
     key: Path
     ca: Path
+
+
+def _where(*, admin: Admin = ADMIN, cert: Cert, key: Key, ca: Ca) -> Where:
+    return Where(admin, cert, key, ca)
+
+
+def asks(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `where` the options that say which service, and who asks it."""
+    options = inspect.signature(_where).parameters
+
+    @functools.wraps(command)
+    def asking(**given: Any) -> None:
+        command(where=_where(**{name: given.pop(name) for name in options}), **given)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "where"]
+    taken = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *options.values())]
+    # What typer reads options from.
+    asking.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    asking.__annotations__ = {p.name: p.annotation for p in taken}
+    return asking
 
 
 @contextmanager

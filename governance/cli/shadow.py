@@ -1,5 +1,6 @@
 """`sluicegate shadow`: compare a candidate with what is live, on live traffic."""
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,14 +8,10 @@ import typer
 
 from gateway.cli.output import REFUSED, USAGE, emit, fail, say
 from governance.cli.remote import (
-    ADMIN,
-    Admin,
     Approvals,
     AsJson,
-    Ca,
-    Cert,
-    Key,
     Where,
+    asks,
     connected,
     plain,
     read_files,
@@ -32,18 +29,16 @@ Model = Annotated[str, typer.Argument(help="The model's name.")]
 
 
 @app.command()
+@asks
 def start(
     model: Model,
     candidate: Annotated[str, typer.Argument(metavar="sha256:HEX")],
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     approval: Approvals = None,
     share: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Share of all batches mirrored beside the pairs."),
     ] = 0.0,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Begin a comparison that an operator has signed for. It spends an attempt.
@@ -59,32 +54,29 @@ def start(
         approvals=read_files(approval, as_json),
         share_ppm=round(share * 1e6),
     )
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         told = client.call(request, "StartShadow")
     text = f"{model}: comparing {short(candidate)} with {short(told.incumbent)}"
     tell(told, f"{text}, attempt {told.attempt}", as_json)
 
 
 @app.command()
-def stop(
-    model: Model, cert: Cert, key: Key, ca: Ca, admin: Admin = ADMIN, as_json: AsJson = False
-) -> None:
+@asks
+def stop(model: Model, where: Where, as_json: AsJson = False) -> None:
     """End a comparison without a verdict; its attempt stays spent."""
     from governance.wire import admin_pb2 as pb  # noqa: PLC0415
 
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         done = client.call(pb.StopShadowRequest(model=model), "StopShadow")
     tell(done, f"{model}: the comparison was stopped", as_json)
 
 
 @app.command()
+@asks
 def status(
     model: Model,
-    cert: Cert,
-    key: Key,
-    ca: Ca,
+    where: Where,
     watch: Annotated[bool, typer.Option("--watch", help="Until it ends.")] = False,
-    admin: Admin = ADMIN,
     as_json: AsJson = False,
 ) -> None:
     """Show counts, intervals, what is still needed, and why the verdict is what it is.
@@ -95,7 +87,7 @@ def status(
     from governance.wire import admin_pb2 as pb  # noqa: PLC0415
 
     request = pb.ShadowStatusRequest(model=model)
-    with connected(Where(admin, cert, key, ca), as_json) as client:
+    with connected(where, as_json) as client:
         if not watch:
             told = client.call(request, "ShadowStatus")
             _show(told, as_json)
@@ -141,6 +133,12 @@ def _table(told: Any) -> "Table":
         f"{counts[name]:,} {name.replace('_', ' ')}"
         for name in ("complete", "candidate_error", "candidate_timeout", "shed", "incumbent_error")
     )
+    reasons = [f"{r.reason}: {r.sentence}" for r in told.reasons]
+    labels = (
+        f"{counts['labelled']:,} outcomes have come; the candidate alone was wrong in "
+        f"{counts['only_candidate_wrong']:,} of them, the live model alone in "
+        f"{counts['only_incumbent_wrong']:,}; McNemar's log10 E {told.log10_e_mcnemar}"
+    )
     table = Table(
         "gate",
         "against",
@@ -152,7 +150,7 @@ def _table(told: Any) -> "Table":
             f"{told.model}: {short(told.candidate)} for {short(told.incumbent)}, attempt "
             f"{told.attempt} at alpha {told.alpha}: [bold {colour}]{told.verdict}[/]"
         ),
-        caption="\n".join([ends, *(f"{r.reason}: {r.sentence}" for r in told.reasons)]),
+        caption="\n".join([ends, labels, *_fleet(told), *reasons]),
         caption_justify="left",
     )
     for gate in told.gates:
@@ -168,6 +166,17 @@ def _table(told: Any) -> "Table":
             needed,
         )
     return table
+
+
+def _fleet(told: Any) -> list[str]:
+    """What gateways that compare along have reported; the counts above are then of all together."""
+
+    def one(share: Any) -> str:
+        until = time.strftime("until %H:%M:%S UTC", time.gmtime(share.ended))
+        seen = until if share.ended else "nothing reported yet"
+        return f"{share.gateway}: {share.d:,} of {share.n:,} pairs, {seen}"
+
+    return [one(share) for share in told.fleet]
 
 
 def _percent(text: str) -> str:

@@ -2,8 +2,7 @@
 
 A witness is handed every head before the caller of an append hears of it. It demands a proof that
 the log only grew since the last head it saw, refuses a fork, and cosigns if it has a key. A file on
-another disk is the simplest one; syslog, an object store with retention locks or an HTTP witness
-(c2sp.org/tlog-witness) fit the same protocol.
+another disk is the simplest one; `http_witness` asks one on another machine.
 """
 
 import fcntl

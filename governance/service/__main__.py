@@ -21,6 +21,7 @@ from governance.home import Home
 from governance.service.parts import Parts
 from governance.service.rounds import say
 from governance.service.service import Server
+from governance.service.telemetry import Telemetry, unseen
 
 # Callers go first: what people ask for here takes some tens of milliseconds more while a core is
 # busy. Any lower, and a rollback would take more than a tenth of a second.
@@ -33,6 +34,8 @@ def main(
     models: Annotated[Path, typer.Option(help="The repository of model directories.")],
     tls: Annotated[Path, typer.Option(help="A folder with server.pem, server.key, ca.pem.")],
     admin: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:8003",
+    otlp: Annotated[str, typer.Option(help="A collector, http://HOST:PORT or https://…")] = "",
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two exports.")] = 5.0,
 ) -> None:
     """Serve the admin and governance methods until SIGTERM or SIGINT."""
     os.nice(NICE)
@@ -41,7 +44,9 @@ def main(
         signal.signal(number, lambda *_: stop.set())
     try:
         parts = Parts.open(Home(home), ControlSocket(socket), models, lambda: int(time.time()))
-        server = Server(parts, admin, tls)
+        gateway = parts.authority.gateway
+        telemetry = Telemetry.otlp(otlp, every, gateway) if otlp else None
+        server = Server(parts, admin, tls, telemetry.seen if telemetry else unseen)
     except (GovernanceError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, GovernanceError) else 3) from error
@@ -57,6 +62,8 @@ def main(
     rounds.stop()
     thread.join()
     parts.authority.close()
+    if telemetry is not None:
+        telemetry.stop()
     say("ended")
 
 

@@ -2,35 +2,27 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from governance.dsse import Envelope
-from governance.errors import GovernanceError, SignatureError, StatementError
-from governance.keys import key_id, verifies
+from governance.errors import GovernanceError
 from governance.ledger.kinds import parse_body
 from governance.ledger.read import Reader, reading
 from governance.service import deciding, evidence
-from governance.service.authority import key_of
 from governance.service.door import Alive
+from governance.service.fleet import Fleet, quietly
 from governance.service.parts import Parts
 from governance.service.plane import PlaneError, Served
 from governance.service.repository import RepositoryError, version_of
-from governance.service_verifier import verify_deployment
 from governance.shadow.statement import counted
 from governance.shadow_report import ShadowReport
-from governance.signatories import unfit_key
 from governance.statements import parse
 from governance.states.model import TransitionError
 from governance.wire import admin_pb2 as pb
 
 MILLION = 1_000_000
 WATCH_SECONDS = 1.0
-ACKNOWLEDGE = b"sluicegate acknowledge 1\n"
-
-
-def acknowledgement(gateway: str, deployment: str) -> bytes:
-    """What a gateway signs to say that it serves a deployment."""
-    return ACKNOWLEDGE + f"{gateway}\n{deployment}".encode()
 
 
 class Admin:
@@ -38,6 +30,7 @@ class Admin:
 
     def __init__(self, parts: Parts) -> None:
         self._parts, self._authority = parts, parts.authority
+        self._fleet = Fleet(parts.authority, parts.shadowing)
 
     def status(self, _asked: pb.StatusRequest) -> pb.StatusResponse:
         """What is live, by every account of it."""
@@ -67,6 +60,8 @@ class Admin:
             told.ledger_error = told.ledger_error or str(error)
         for model in sorted(known):
             self._live(told.models.add(), model, served)
+        for member in quietly(self._fleet):
+            told.fleet.add(**asdict(member))
         return told
 
     def _live(self, line: pb.LiveModel, model: str, served: Sequence[Served]) -> None:
@@ -154,6 +149,8 @@ class Admin:
                 last.verdict, last.report = body["verdict"], body["report"]
                 counts = counted(said.predicate)
                 last.counts.update({k: v for k, v in counts.items() if isinstance(v, int)})
+                if said.predicate.labels is not None:
+                    last.log10_e_mcnemar = said.predicate.labels.log10_e
             break
         return last
 
@@ -213,44 +210,55 @@ class Admin:
         self, asked: pb.AcknowledgeDeploymentRequest
     ) -> pb.AcknowledgeDeploymentResponse:
         """Log that a gateway of the fleet serves a deployment."""
-        authority = self._authority
-        with authority.lock:
-            policy, revocations = authority.home.policy(), authority.revocations()
-            found = verify_deployment(
-                authority.home.statement(asked.deployment),
-                policy=policy,
-                model=asked.model,
-                audience=policy.audience,
-                revocations=revocations,
-            )
-            if found.predicate.candidate != asked.candidate:
-                raise StatementError("wrong_candidate", "the deployment is of another model")
-            message = acknowledgement(asked.gateway, asked.deployment)
-            keys = [
-                key
-                for key in policy.keys
-                if key.person == asked.gateway
-                and "gateway" in key.roles
-                and unfit_key(key, authority.clock(), revocations) is None
-                and verifies(key.public_key, asked.signature, message)
-            ]
-            if not keys:
-                raise SignatureError("not_a_gateway", f"'{asked.gateway}' did not sign this")
-            authority.record(
-                "acknowledged",
-                key_of("acknowledged", asked.deployment, keys[0].key_id),
-                model=asked.model,
-                candidate=asked.candidate,
-                gateway=key_id(keys[0].public_key),
-                deployment=asked.deployment,
-            )
-            gateways = {
-                body["gateway"]
-                for row in authority.ledger.reader.rows()
-                if row.kind == "acknowledged"
-                and (body := parse_body(row.body))["deployment"] == asked.deployment
-            }
-        return pb.AcknowledgeDeploymentResponse(gateways=sorted(gateways))
+        gateways = self._fleet.acknowledge(
+            asked.model,
+            asked.candidate,
+            asked.deployment,
+            asked.change,
+            asked.gateway,
+            asked.signature,
+        )
+        return pb.AcknowledgeDeploymentResponse(gateways=gateways)
+
+    def follow(self, asked: pb.FollowRequest) -> pb.FollowResponse:
+        """What a follower has to know."""
+        home = self._authority.home
+        newer = (home.signed_policy(p.version) for p in home.policies()[asked.policy_version :])
+        told = pb.FollowResponse(
+            gateway=self._authority.gateway,
+            policies=[envelope.to_json() for envelope in newer],
+            revocations=self._fleet.revocations(),
+        )
+        for model in sorted({*home.models(), *self._parts.shadowing.models}):
+            line, now = told.models.add(model=model), home.live(model)
+            if now is not None:
+                line.candidate, line.deployment = now.model_digest, now.deployment
+                line.previous = now.previous_model or ""
+                line.previous_deployment = now.previous_deployment or ""
+                line.change = self._fleet.change(model)
+            if (compared := self._fleet.compared(model)) is not None:
+                line.compared, line.attempt = compared.candidate, compared.attempt
+                line.policy = compared.policy
+                line.approvals.extend(compared.approvals)
+        return told
+
+    def join_shadow(self, asked: pb.JoinShadowRequest) -> pb.JoinShadowResponse:
+        """Let a gateway compare along."""
+        self._fleet.join(
+            asked.model,
+            asked.candidate,
+            asked.attempt,
+            asked.commitment,
+            asked.gateway,
+            asked.signature,
+        )
+        return pb.JoinShadowResponse()
+
+    def submit_report(self, asked: pb.SubmitReportRequest) -> pb.SubmitReportResponse:
+        """Count what a gateway that joined has reported."""
+        envelope = Envelope.from_json(asked.envelope)
+        self._fleet.report(envelope)
+        return pb.SubmitReportResponse(digest=envelope.digest)
 
     def _not_draining(self) -> None:
         if self._parts.draining:
@@ -280,6 +288,8 @@ def _status(told: dict[str, Any]) -> pb.ShadowStatusResponse:
         gates=[pb.Gate(**gate) for gate in told["gates"]],
         counts={**counts, "over_cap": told["over_cap"]},
         share_ppm=round(told["share"] * MILLION),
+        fleet=[pb.Share(**share) for share in told["fleet"]],
         alpha=told["alpha"],
+        log10_e_mcnemar=told["log10_e_mcnemar"],
         canary=told["canary"],
     )

@@ -8,6 +8,7 @@ import re
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from governance.service.audit import Audit, Denials
 from governance.service.plane import PlaneError
 from governance.service.rounds import say
 from governance.service.rules import RULES, Access
+from governance.service.telemetry import NOBODY, Seen, unseen
 
 MOST_STREAMS = 16
 REASON = "sluicegate-reason"
@@ -47,12 +49,15 @@ class DeniedError(Exception):
 
 @dataclass(frozen=True)
 class Door:
-    """What every call passes. `roles` gives an identity's roles by the policy of now."""
+    """What every call passes. `roles` gives an identity's roles by the policy of now; `seen` is
+    told of each call once it has ended.
+    """
 
     roles: Callable[[str], frozenset[str]]
     audit: Audit
     denials: Denials
     clock: Callable[[], int]
+    seen: Seen = unseen
     streams: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MOST_STREAMS)
     )
@@ -99,7 +104,8 @@ class _Call:
         self._door, self._method, self._access = door, method, access
         self._request, self._context = request, context
         self._id = secrets.token_hex(8)
-        self._who = ""
+        self._who, self._role = "", NOBODY
+        self._since = time.monotonic()
 
     def __enter__(self) -> None:
         try:
@@ -128,12 +134,16 @@ class _Call:
             self._abort(grpc.StatusCode.UNAVAILABLE, "ledger_failed", str(error))
         if isinstance(error, OSError):
             self._abort(grpc.StatusCode.UNAVAILABLE, "folder_failed", str(error))
+        status = grpc.StatusCode.OK if error is None else grpc.StatusCode.UNKNOWN
+        # A stream whose client has gone is closed from outside.
+        self._seen(grpc.StatusCode.CANCELLED if isinstance(error, GeneratorExit) else status)
 
     def _admit(self) -> None:
         held = self._door.roles(self._who)
         if not held & self._access.roles:
             what = "no role" if not held else "none of the roles that may"
             raise DeniedError("role_denied", f"{self._who} has {what} call {self._method}")
+        self._role = min(held & self._access.roles)
         if _unknown(self._request):
             raise DeniedError("unknown_field", "the request has fields that this gateway lacks")
 
@@ -147,10 +157,14 @@ class _Call:
         self._abort(code, denied.reason, denied.sentence)
 
     def _abort(self, code: grpc.StatusCode, reason: str, sentence: str) -> NoReturn:
+        self._seen(code)
         self._context.set_trailing_metadata(((REASON, reason),))
         # Status messages are headers: a long one would be cut by who knows whom.
         self._context.abort(code, sentence[:1000])
         raise AssertionError("abort raises")
+
+    def _seen(self, status: grpc.StatusCode) -> None:
+        self._door.seen(self._method, status.name, self._role, time.monotonic() - self._since)
 
     def _write(self, **fields: Any) -> None:
         self._door.audit.write(

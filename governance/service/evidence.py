@@ -4,9 +4,12 @@ The digest that is logged at `export` names what the candidate came with. From t
 grows (its shadow report, its approvals), and every bundle after has that digest in its history.
 """
 
+from governance.bundle import harm
 from governance.bundle.errors import BundleError
 from governance.bundle.folder import open_bundle
 from governance.bundle.manifest import chain_of, read_manifest
+from governance.bundle.measure import check_runs
+from governance.bundle.measured import Serving
 from governance.bundle.requirements import check
 from governance.errors import GovernanceError
 from governance.home import Home
@@ -32,17 +35,26 @@ def digest(home: Home, model: str, candidate: str, known: Candidate) -> str | No
 
 
 def require(
-    home: Home, policy: Policy, model: str, candidate: str, known: Candidate, gate: Gate
+    home: Home,
+    policy: Policy,
+    model: str,
+    candidate: str,
+    known: Candidate,
+    gate: Gate,
+    incumbent: str | None = None,
 ) -> str | None:
     """Refuse a bundle that lacks what the policy has a gate ask for; else as `digest`.
 
+    `incumbent` is what a promotion replaces: the policy may ask that the shadow did not harm it.
+
     Raises:
         BundleError: `no_bundle`, `other_evidence`, `missing:` and the first path that is not there,
-            or whatever is wrong with the folder.
+            `incumbent_harmed`, or whatever is wrong with the folder.
 
     """
-    found = digest(home, model, candidate, known)
-    if gate not in (policy.risk_class(model).evidence or ()):
+    found, risk = digest(home, model, candidate, known), policy.risk_class(model)
+    limit = risk.harm_limit if gate == "promote" and incumbent is not None else None
+    if gate not in (risk.evidence or ()) and limit is None:
         return found
     bundle = open_bundle(home.bundle(model, candidate))
     if (bundle.model, bundle.candidate) != (model, candidate):
@@ -55,5 +67,11 @@ def require(
             f"the bundle that is kept never had the exported digest {known.bundle}",
             remedy="hand the bundle in again: `sluicegate candidate evidence`",
         )
-    check(bundle, gate)
+    if gate in (risk.evidence or ()):
+        check(bundle, gate)
+    if limit is not None and incumbent is not None:
+        said = bundle.group(Serving)
+        harm.check(said, incumbent, limit)
+        for _ in check_runs(bundle.files, said):
+            pass
     return bundle.digest

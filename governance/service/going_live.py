@@ -301,6 +301,13 @@ class GoingLive:
 
     def _align(self, model: str, incumbent: str | None) -> None:
         """The gateway serves what the ledger says, whatever it was started with."""
-        now = self._authority.home.live(model)
+        authority, now = self._authority, self._authority.home.live(model)
+        if incumbent is None and now is None:
+            answers = live(authority.plane, model)
+            known = authority.state(model).candidates.get(answers.digest) if answers else None
+            if known is not None and known.state in ("revoked", "rolled_back"):
+                # It was to be unloaded, and the data plane was away.
+                authority.plane.unload(model)
+            return
         if incumbent is not None and now is not None and now.model_digest == incumbent:
             self._serve(model, incumbent)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,10 +69,7 @@ class Intake:
         affected = self._parts.revoking.revoke(envelope)
         return pb.SubmitRevocationResponse(
             digest=envelope.digest,
-            affected=[
-                pb.AffectedModel(model=a.model, candidate=a.candidate, pulled_back=a.pulled_back)
-                for a in affected
-            ],
+            affected=[pb.AffectedModel(**asdict(a)) for a in affected],
         )
 
     def submit_policy(self, asked: pb.SubmitPolicyRequest) -> pb.SubmitPolicyResponse:

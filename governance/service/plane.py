@@ -77,6 +77,9 @@ class DataPlane(Protocol):
     def swap(self, model: str, version: int) -> None:
         """Let a version answer; it returns when it does."""
 
+    def unload(self, model: str) -> None:
+        """Take a model away: nothing answers for it any more."""
+
 
 def live(plane: DataPlane, model: str) -> Served | None:
     """What answers for a model, or None.

@@ -84,14 +84,15 @@ class Promotion:
             else:
                 approvals.check_incumbent(authority, model, candidate, given)
                 report = self._report(model, candidate, known, policy)
+                incumbent = authority.state(model).incumbent
                 bundle = evidence.require(
-                    authority.home, policy, model, candidate, known, "promote"
+                    authority.home, policy, model, candidate, known, "promote", incumbent
                 )
                 about = About(
                     "promote",
                     model,
                     candidate,
-                    authority.state(model).incumbent,
+                    incumbent,
                     report.digest if report else None,
                     bundle,
                 )

@@ -12,6 +12,7 @@ from governance.home import Live
 from governance.ledger.errors import LedgerError
 from governance.predicates import Revocation
 from governance.service.authority import Authority, key_of
+from governance.service.plane import PlaneError
 from governance.service.rollback import Rollback
 from governance.service_verifier import verify_for_serving
 from governance.statements import parse
@@ -24,13 +25,15 @@ from governance.verifier import verify_revocation
 class Affected:
     """A model that was live by what is revoked. `pulled_back`: the model before is live again.
 
-    False: nothing may be served in its place. It answers until the gateway restarts, and then
-    nothing does; stop its callers, or promote another.
+    Else nothing may be served in its place. `unloaded`: nothing answers for it any more, and
+    callers get UNAVAILABLE until another is promoted. Neither: the data plane did not do it, and is
+    told again every few seconds.
     """
 
     model: str
     candidate: str
     pulled_back: bool
+    unloaded: bool = False
 
 
 class Revoking:
@@ -106,13 +109,17 @@ class Revoking:
         try:
             self._rollback.previous(model, now)
         except GovernanceError:
-            # Nothing to go back to: at least no restart serves it, and the ledger says so of both.
+            # Nothing to go back to: nothing answers, also after a restart, and the ledger has it.
             authority.home.set_live(model, None)
             for digest in (now.model_digest, now.previous_model):
                 if digest is not None:
                     with suppress(LedgerError, TransitionError):
                         self._log_model(model, digest, revocation, signers)
-            return Affected(model, now.model_digest, pulled_back=False)
+            unloaded = False
+            with suppress(PlaneError):
+                authority.plane.unload(model)
+                unloaded = True
+            return Affected(model, now.model_digest, pulled_back=False, unloaded=unloaded)
         body = _revoke(model, now.model_digest, revocation, signers)
         owed = {"kind": "revoke", "at": authority.clock(), **body}
         self._rollback.go_back(model, now, owed)

@@ -176,11 +176,12 @@ class Rollback:
             try:
                 self.previous(model, now)
             except TransitionError:
-                # It was the first: nothing may be served in its place after a restart.
+                # It was the first: nothing may be served in its place.
                 authority.record(
                     "break_glass_expired", key, model=model, candidate=now.model_digest
                 )
                 authority.home.set_live(model, None)
+                authority.plane.unload(model)
                 return True
             self.go_back(model, now, owed)
             return True

@@ -49,7 +49,11 @@ RULES: Final[Mapping[str, Access]] = {
     f"/{ADMIN}/Decide": Access(_SIGNERS, acts=True),
     f"/{ADMIN}/Drain": _acting("operator"),
     f"/{ADMIN}/Events": Access(_PEOPLE | {"gateway"}),
+    f"/{ADMIN}/Follow": Access(frozenset({"gateway"})),
     f"/{ADMIN}/AcknowledgeDeployment": _acting("gateway"),
+    f"/{ADMIN}/JoinShadow": _acting("gateway"),
+    # Every few seconds from each: what comes of it is in the ledger, with its verdict.
+    f"/{ADMIN}/SubmitReport": Access(frozenset({"gateway"})),
     f"/{GOVERNANCE}/SubmitCandidate": _acting("trainer", "operator"),
     f"/{GOVERNANCE}/SubmitEvidence": _acting("trainer", "operator"),
     f"/{GOVERNANCE}/SubmitApproval": Access(_SIGNERS, acts=True),

@@ -4,17 +4,27 @@ The document (`runs/MODEL.json`) says how far the samples count; together they a
 restart needs. The seed stands in it, readable by the service alone, until the report is signed.
 """
 
+from array import array
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from governance.home import Home, HomeError
+from governance.service.labels import Joined
 from governance.service.plane import Wishes
-from governance.service.samples import Pairing, SampleLog, end_of, of_canary, read_samples
+from governance.service.samples import (
+    Pairing,
+    SampleLog,
+    end_of,
+    merkle_root,
+    of_canary,
+    read_samples,
+)
 from governance.shadow.errors import ShadowError
 from governance.shadow.report import Comparison
-from governance.shadow.sampling import draw_key
+from governance.shadow.sampling import commitment, draw_key
+from governance.shadow.shift import shift
 from governance.shadow.statement import Frame, predicate
 from governance.shadow.verdict import Verdict
 from governance.shadow_report import ShadowReport
@@ -27,7 +37,9 @@ class Plan:
     `part` counts the data plane's shadows that it has had; `counted` are the bytes of its samples;
     `lost` is how many ends the data plane lost in this part; `report` is the digest of the signed
     report that is not in the ledger yet. Of a canary `callers` is the share of the callers that the
-    candidate answers, else 0. Times are seconds since 1970, digests `sha256:` and hex.
+    candidate answers, else 0. Of other gateways that compare along `joined` has the commitments,
+    `reports` the digests of what they reported last. Times are seconds since 1970, digests
+    `sha256:` and hex.
     """
 
     run: str
@@ -47,6 +59,8 @@ class Plan:
     lost: int = 0
     report: str | None = None
     callers: float = 0.0
+    joined: Mapping[str, str] = field(default_factory=dict)
+    reports: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_canary(self) -> bool:
@@ -79,9 +93,14 @@ class Run:
             home.root / "samples" / plan.model / f"{plan.run}.jsonl", plan.counted
         )
         self._unwritten: list[dict[str, Any]] = []
-        for sample in read_samples(self._log):
-            self._pairing.counted(sample)
-            self._add(sample)
+        self._joined = Joined(seed)
+        # Of the incumbent and of the candidate.
+        self._scores = (array("d"), array("d"))
+        for line in read_samples(self._log):
+            if "label" not in line:
+                self._pairing.counted(line)
+                self._joined.know(line)
+            self._add(line)
 
     @classmethod
     def load(cls, home: Home, model: str) -> "Run | None":
@@ -120,7 +139,9 @@ class Run:
         """Count what the data plane has found; how many pairs it was."""
         if self.plan.is_canary:
             found = of_canary(found)
-        return self._count(self._pairing.take(found, now), int(found["lost"]))
+        samples = self._pairing.take(found, now)
+        samples += self._joined.lines(samples, found.get("outcomes", ()))
+        return self._count(samples, int(found["lost"]))
 
     def next_part(self) -> None:
         """The data plane's shadow is gone: go on with another. Its open pairs were shed."""
@@ -142,9 +163,16 @@ class Run:
             self._add(sample)
         return len(written)
 
-    def _add(self, sample: Mapping[str, Any]) -> None:
+    def _add(self, line: Mapping[str, Any]) -> None:
         try:
-            self._comparison.add(end_of(sample))
+            if "label" in line:
+                self._comparison.label(self._joined.change(line))
+                return
+            self._comparison.add(end_of(line))
+            scores = line.get("scores", (None, None))
+            if None not in scores:
+                for told, score in zip(self._scores, scores, strict=True):
+                    told.append(float(score))
         except ShadowError as error:
             # It has failed: later luck covers nothing.
             if error.reason != "comparison_over":
@@ -154,10 +182,18 @@ class Run:
         """Judge as of now."""
         return self._comparison.judge(now)
 
-    def signable(self, audience: str, now: int) -> ShadowReport:
-        """The report as of now."""
-        plan = self.plan
-        frame = Frame(audience, plan.policy, bytes.fromhex(plan.seed), self._log.root())
+    def signable(self, audience: str, now: int, *, ended: bool = True) -> ShadowReport:
+        """The report as of now; while the run goes on it keeps its seed and its samples' root."""
+        plan, seed = self.plan, bytes.fromhex(self.plan.seed)
+        root = self._log.root() if ended else merkle_root(iter(()))
+        frame = Frame(
+            audience,
+            plan.policy,
+            seed if ended else None,
+            root,
+            commitment(seed),
+            shift=shift(*self._scores) if ended else None,
+        )
         return predicate(self._comparison.report(now), self.judge(now), frame)
 
     def told(self, now: int) -> dict[str, Any]:
@@ -176,6 +212,8 @@ class Run:
             "counts": self._comparison.counts().plain(),
             "gates": [dict(gate) for gate in self._comparison.outlook()],
             "over_cap": self._pairing.over_cap,
+            "fleet": [],
+            "log10_e_mcnemar": self._comparison.log10_e_mcnemar,
             "alpha": _percent(judged.alpha),
         }
 

@@ -1,7 +1,7 @@
-"""The log of samples: one line a pair of a comparison, from which its counts follow.
+"""The log of samples: a line a pair of a comparison, and a line an outcome that came later.
 
-A restart reads the lines again, so nothing is counted twice; the root over them stands in the
-signed report. A line holds no request and no caller's name.
+Its counts follow from them. A restart reads the lines again, so nothing is counted twice; the root
+over them stands in the signed report. A line holds no request and no caller's name.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any, Final
 from governance import canonical
 from governance.ledger.merkle import leaf_hash, node_hash
 from governance.ledger.witness import sync_folder
+from governance.service.labels import place
 from governance.shadow.ends import Answer, End
 from governance.shadow.gates import ShadowPolicy
 from governance.shadow.sampling import HOUR_MS
@@ -24,6 +25,7 @@ from governance.shadow.sampling import HOUR_MS
 # two times are a pair.
 SAME_BATCH: Final = "batch"
 PATIENCE_SECONDS: Final = 10
+SIDES: Final = ("incumbent", "candidate")
 
 
 class SampleLog:
@@ -127,7 +129,7 @@ def of_canary(found: Mapping[str, Any]) -> dict[str, Any]:
         "candidate_error": "incumbent_error",
         "candidate_timeout": "incumbent_error",
     }
-    pairs = (("incumbent", "candidate"), ("incumbent_ns", "candidate_ns"))
+    pairs = [tuple(side + of for side in SIDES) for of in ("", "_ns", "_score")]
     ends = []
     for end in found["ends"]:
         told = dict(end) | {"end": kinds.get(end["end"], end["end"])}
@@ -232,6 +234,9 @@ class Pairing:
         if end["end"] == "complete":
             for name in ("incumbent", "candidate", "moved", "incumbent_ns", "candidate_ns"):
                 told[name] = end[name]
+            told["scores"] = [_score(end.get(f"{who}_score")) for who in SIDES]
+            if end.get("request") is not None:
+                told["place"] = place(self._seed, end["request"], end["row"])
         return told
 
     def _missing(self) -> dict[str, Any]:
@@ -244,6 +249,11 @@ class Pairing:
             "requests": 0,
             "segment": None,
         }
+
+
+def _score(told: float | None) -> str | None:
+    """A score as a line has it: signed things hold no floating point. None: it is no number."""
+    return None if told is None else format(told, ".9g")
 
 
 def read_samples(log: SampleLog) -> Iterator[dict[str, Any]]:

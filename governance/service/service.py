@@ -14,6 +14,7 @@ from governance.service.audit import Audit, Denials
 from governance.service.door import Door, credentials
 from governance.service.intake import Intake
 from governance.service.parts import Parts
+from governance.service.telemetry import Seen, unseen
 from governance.wire import admin_pb2, governance_pb2
 
 SERVICES: Final = (
@@ -34,8 +35,8 @@ def methods() -> list[str]:
 class Server:
     """A running server. `port` is where it listens; 0 was asked for any."""
 
-    def __init__(self, parts: Parts, address: str, tls: Path) -> None:
-        """Listen at HOST:PORT with the certificates of a folder.
+    def __init__(self, parts: Parts, address: str, tls: Path, seen: Seen = unseen) -> None:
+        """Listen at HOST:PORT with the certificates of a folder; `seen` is told of each call.
 
         Raises:
             OSError: a certificate cannot be read, or the address cannot be had.
@@ -52,7 +53,7 @@ class Server:
                 return frozenset()
 
         audit = Audit(authority.home.root / "audit.jsonl")
-        door = Door(roles, audit, self.denials, authority.clock)
+        door = Door(roles, audit, self.denials, authority.clock, seen)
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
             handlers=[_handlers(door, s, o) for s, o in zip(SERVICES, _owners(parts), strict=True)],

@@ -12,9 +12,10 @@ from typing import Final
 
 from governance.home import Home, HomeError, write
 from governance.keys import public_path, read_public
+from governance.ledger.http_witness import HttpWitness
 from governance.ledger.note import NoteKey
 from governance.ledger.store import Ledger
-from governance.ledger.witness import FileWitness
+from governance.ledger.witness import FileWitness, Witness
 from governance.signer import FileSigner
 
 FILE: Final = "service.json"
@@ -25,7 +26,9 @@ PASSPHRASE: Final = "passphrase"  # noqa: S105
 
 @dataclass(frozen=True)
 class Settings:
-    """`gateway`: its name in the policy; `origin`: the ledger's name; `witnesses`: files."""
+    """`gateway`: its name in the policy; `origin`: the ledger's name; `witnesses`: files, or
+    addresses with a key (`https://… NAME+ID+BASE64`).
+    """
 
     gateway: str
     origin: str
@@ -76,6 +79,16 @@ def log_key(home: Home, settings: Settings) -> NoteKey:
     return NoteKey(settings.origin, read_public(public_path(home.keys / LEDGER_KEY)))
 
 
+def is_address(told: str) -> bool:
+    """Whether a witness is told by its address, and not by a file."""
+    return told.startswith(("https://", "http://"))
+
+
+def witness(told: str, log: NoteKey) -> Witness:
+    """A witness as the settings tell it. Raises WitnessError: it is none."""
+    return HttpWitness.parse(told, log) if is_address(told) else FileWitness(Path(told), log)
+
+
 def open_ledger(home: Home, settings: Settings) -> Ledger:
     """Open the ledger as its one writer.
 
@@ -85,7 +98,7 @@ def open_ledger(home: Home, settings: Settings) -> Ledger:
 
     """
     key = log_key(home, settings)
-    witnesses = [FileWitness(Path(path), key) for path in settings.witnesses]
+    witnesses = [witness(told, key) for told in settings.witnesses]
     return Ledger(
         home.ledger, settings.origin, signer(home, LEDGER_KEY), lambda: int(time.time()), witnesses
     )

@@ -20,10 +20,11 @@ from governance.service.authority import Authority, approvals_of, key_of
 from governance.service.plane import PlaneError, live
 from governance.service.repository import version_of
 from governance.service.run import Plan, Run
+from governance.service.summing import Summing
 from governance.shadow.gates import parse_policy
 from governance.shadow.sampling import SHORTEST_SEED, commitment
 from governance.shadow_report import ShadowReport
-from governance.statements import Statement, parse
+from governance.statements import parse
 from governance.states.model import TransitionError
 from governance.verifier import Approved, verify_approvals
 
@@ -32,7 +33,7 @@ class Shadowing:
     """The comparisons of a gateway, one a model."""
 
     def __init__(self, authority: Authority) -> None:
-        self._authority = authority
+        self._authority, self._summing = authority, Summing(authority)
         self._runs: dict[str, Run] = {}
         # What a canary's verdict leads to; a canary does not outlive the process.
         self._decided: dict[str, Callable[[str], None]] = {}
@@ -212,7 +213,7 @@ class Shadowing:
 
         """
         with self._authority.lock:
-            run = self._run(model)
+            run = self.run(model)
             if run.plan.is_canary:
                 self._end(run)
                 self._decide(model, cause)
@@ -230,7 +231,7 @@ class Shadowing:
         if not 0.0 <= share <= 1.0:
             raise StatementError("bad_share", f"share is {share}", expected="from 0 to 1")
         with self._authority.lock:
-            run = self._run(model)
+            run = self.run(model)
             if run.plan.is_canary:
                 raise TransitionError("is_canary", f"{model} has a canary: its share is fixed")
             run.keep(share=share)
@@ -246,9 +247,26 @@ class Shadowing:
 
         """
         with self._authority.lock:
-            return self._run(model).told(self._authority.clock())
+            run, now = self.run(model), self._authority.clock()
+            return run.told(now) | self._summing.told(run, now)
 
-    def _run(self, model: str) -> Run:
+    def join(self, model: str, candidate: str, attempt: int, who: str, commitment: str) -> None:
+        """Let another gateway of the fleet compare along. Raises GovernanceError."""
+        with self._authority.lock:
+            self._summing.join(self.run(model), candidate, attempt, who, commitment)
+
+    def take(self, model: str, envelope: Envelope) -> None:
+        """Count what a gateway that joined has reported. Raises GovernanceError."""
+        with self._authority.lock:
+            self._summing.take(self.run(model), envelope)
+
+    def run(self, model: str) -> Run:
+        """The comparison of a model that goes on.
+
+        Raises:
+            TransitionError: there is none.
+
+        """
         found = self._runs.get(model)
         if found is None:
             raise TransitionError("no_shadow", f"no comparison of {model} goes on")
@@ -319,16 +337,10 @@ class Shadowing:
                 if error.reason == "plane_refused":
                     self.stop(plan.model, "plane_refused")
                 raise
-        judged = run.judge(self._authority.clock())
-        if judged.final or judged.outcome == "PASS":
-            self._sign(run)
+        report = self._summing.decided(run, self._authority.clock())
+        if report is not None:
+            run.keep(report=report)
             self._log_result(run)
-
-    def _sign(self, run: Run) -> None:
-        authority, plan = self._authority, run.plan
-        said = run.signable(authority.home.policy().audience, authority.clock())
-        statement = Statement(plan.model, plan.candidate, said)
-        run.keep(report=authority.home.keep(statement.envelope(authority.signer)))
 
     def _log_result(self, run: Run) -> None:
         plan, report = run.plan, str(run.plan.report)

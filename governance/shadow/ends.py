@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from governance.shadow.errors import ShadowError
 from governance.shadow.gates import ShadowPolicy
+from governance.shadow.labels import Labels
 
 Kind = Literal["complete", "candidate_error", "candidate_timeout", "shed", "incumbent_error"]
 KINDS: Final[tuple[Kind, ...]] = (
@@ -62,7 +63,8 @@ class Counts:
     `moved` are scores further apart than epsilon, `non_finite` scores of the candidate that are not
     numbers. `windows` of paired execute times, of which `good_windows` met the ratio; `unpaired`
     pairs ran in different buckets. `callers` were seen, the busiest made `top_caller` pairs.
-    `segments` has (pairs, disagreements) by name.
+    `segments` has (pairs, disagreements) by name. `labelled` are complete pairs whose outcome has
+    come; in `only_candidate_wrong` and `only_incumbent_wrong` of them one model alone was wrong.
     """
 
     complete: int = 0
@@ -80,6 +82,9 @@ class Counts:
     unpaired: int = 0
     callers: int = 0
     top_caller: int = 0
+    labelled: int = 0
+    only_candidate_wrong: int = 0
+    only_incumbent_wrong: int = 0
     segments: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -101,6 +106,11 @@ class Counts:
     def chosen(self) -> int:
         """All pairs that were chosen."""
         return self.n + self.shed + self.incumbent_error
+
+    @property
+    def one_wrong(self) -> int:
+        """Labelled pairs in which one of the two was wrong and the other was not."""
+        return self.only_candidate_wrong + self.only_incumbent_wrong
 
     def named(self, name: str) -> int:
         """Look a count up by the name that a gate uses."""
@@ -139,6 +149,9 @@ def parse_counts(value: Mapping[str, Any]) -> Counts:
         and counts.non_finite <= counts.complete
         and counts.good_windows <= counts.windows <= counts.n
         and counts.top_caller <= counts.chosen
+        and counts.labelled <= counts.complete
+        # Where one alone is wrong, the two disagree.
+        and counts.one_wrong <= min(counts.labelled, counts.disagreed)
         and all(d <= n for n, d in segments.values())
         and sum(n for n, _ in segments.values()) <= counts.n
     )
@@ -179,6 +192,15 @@ class Tally:
                 self._segments[end.segment][1] += bad
             bad |= self._timed(end)
         return bad
+
+    def label(self, change: Labels) -> bool:
+        """Count outcomes that have come; True if they speak against the candidate."""
+        self._counts.update(
+            labelled=change.labelled,
+            only_candidate_wrong=change.only_candidate_wrong,
+            only_incumbent_wrong=change.only_incumbent_wrong,
+        )
+        return change.only_candidate_wrong > 0 or change.only_incumbent_wrong < 0
 
     def counts(self) -> Counts:
         """What was counted so far. Pairs of windows that are not full count in no window."""

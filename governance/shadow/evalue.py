@@ -95,6 +95,32 @@ def log_e_mcnemar(b: int, c: int) -> float:
     return _log_beta(b + 1, c + 1) + (b + c) * math.log(2)
 
 
+def log_e_fewer_wrong(b: int, c: int) -> float:
+    """McNemar's evidence as far as it speaks for the candidate: at most 1 where it errs as often.
+
+    That E ever reaches 1/alpha with b < c is the walk b - c crossing a lower bound, which is the
+    less likely the more often the candidate is wrong: so it bounds the one-sided error as well.
+    """
+    log_e = log_e_mcnemar(b, c)
+    return log_e if b < c else min(log_e, 0.0)
+
+
+def mcnemar_needed(b: int, c: int, alpha: Fraction, most: int = 1_000_000) -> int | None:
+    """Estimate how many more unequal pairs show that the candidate errs less often.
+
+    None if it is not expected at the share seen so far.
+    """
+    if b >= c:
+        return None
+    share = b / (b + c)
+
+    def enough(more: int) -> bool:
+        one, other = b + share * more, c + (1 - share) * more
+        return reaches(_log_beta(one + 1, other + 1) + (one + other) * math.log(2), alpha)
+
+    return _least(enough, most)
+
+
 def reaches(log_e: float, alpha: Fraction) -> bool:
     """Whether the evidence is at least 1/alpha, with a slack that no rounding can bridge."""
     return log_e >= -math.log(alpha) + SLACK
@@ -160,6 +186,11 @@ def _needed(
         logs = [_log_ratio(n + more, d + rate * more, q, base) for q in rates]
         return reaches(_log_mean_exp(logs), alpha)
 
+    return _least(enough, most)
+
+
+def _least(enough: Callable[[int], bool], most: int) -> int | None:
+    """Find the least number that is enough, up to `most`, by halving; None if there is none."""
     if enough(0):
         return 0
     if not enough(most):

@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from governance.shadow.errors import ShadowError
 
@@ -18,7 +18,8 @@ MOST_SEGMENTS: Final = 32
 class Field:
     """One key of the policy: its default, its form and the range of its value.
 
-    `form`: "rate" and "ratio" are decimals as strings, "int" a whole number. `null`: may be null.
+    `form`: "rate" and "ratio" are decimals as strings, "int" a whole number, "word" one of the two
+    words `low` and `high`. `null`: may be null.
     """
 
     default: str | int | None
@@ -48,6 +49,18 @@ FIELDS: Final[Mapping[str, Field]] = {
     "n_min": Field(500, "int", 1, 10**9, "pairs that have to be there"),
     "n_max": Field(1_000_000, "int", 1, 10**9, "pairs after which it is over"),
     "t_max_hours": Field(24 * 7, "int", 1, 24 * 365, "hours after which it is over"),
+    "labelled_min": Field(0, "int", 0, 10**9, "pairs whose outcome has to have come"),
+    "label_limit": Field(
+        None,
+        "rate",
+        "0.000001",
+        "0.5",
+        "labelled pairs in which the candidate alone is wrong",
+        True,
+    ),
+    "mcnemar": Field(
+        None, "word", "better", "not_worse", "what outcomes have to show by McNemar's test", True
+    ),
 }
 _OPTIONAL: Final = {"segments", "seed_commitment"}
 
@@ -65,8 +78,9 @@ class Segment:
 class Gate:
     """A question put to counts: is `events` of `trials` below the limit?
 
-    `trials` and `events` name counts of a comparison. For the latency gate they are windows and
-    good windows, and the limit is that more than half of them are good.
+    `trials` and `events` name counts of a comparison. Of a "sign" they are windows and good
+    windows, and the limit is that more than half of them are good. Of "better" and "not_worse" they
+    are labelled pairs in which one model alone was wrong, and those in which the candidate was.
     """
 
     name: str
@@ -74,7 +88,17 @@ class Gate:
     trials: str
     events: str
     limit: Fraction
-    windows: bool = False
+    kind: Literal["rate", "sign", "better", "not_worse"] = "rate"
+
+    @property
+    def windows(self) -> bool:
+        """Whether it counts windows, and not pairs."""
+        return self.kind == "sign"
+
+    @property
+    def mcnemar(self) -> bool:
+        """Whether it weighs who was wrong against who was."""
+        return self.kind in ("better", "not_worse")
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,9 @@ class ShadowPolicy:
     n_min: int
     n_max: int
     t_max_hours: int
+    labelled_min: int = 0
+    label_limit: Fraction | None = None
+    mcnemar: Literal["better", "not_worse"] | None = None
     segments: tuple[Segment, ...] = ()
     seed_commitment: str | None = None
 
@@ -135,8 +162,18 @@ class ShadowPolicy:
                 )
                 for s in self.segments
             ),
-            Gate("latency", "windows whose p99 is good", "windows", "good_windows", HALF, True),
+            Gate("latency", "windows whose p99 is good", "windows", "good_windows", HALF, "sign"),
+            *self._label_gates,
         )
+
+    @property
+    def _label_gates(self) -> Iterator[Gate]:
+        """Gates on outcomes, if they are asked for."""
+        what, against = "labelled pairs in which it alone is wrong", "only_candidate_wrong"
+        if self.label_limit is not None:
+            yield Gate("labels", what, "labelled", against, self.label_limit)
+        if self.mcnemar is not None:
+            yield Gate("mcnemar", what, "one_wrong", against, HALF, self.mcnemar)
 
     def alpha_of(self, attempt: int) -> Fraction:
         """What attempt number `attempt` may spend: alpha / (k (k + 1)), which sums to alpha.
@@ -175,6 +212,10 @@ def parse_policy(value: Mapping[str, Any]) -> ShadowPolicy:
     )
     if policy.n_min > policy.n_max or policy.min_hours > policy.t_max_hours:
         raise ShadowError("contradiction", "n_min must not exceed n_max, nor min_hours t_max_hours")
+    if policy.mcnemar == "not_worse" and not policy.labelled_min:
+        raise ShadowError(
+            "contradiction", "mcnemar = not_worse needs labelled_min: no label shows nothing wrong"
+        )
     return policy
 
 
@@ -182,6 +223,10 @@ def _value(key: str, value: Any) -> Any:
     field = FIELDS[key]
     if value is None and field.null:
         return None
+    if field.form == "word":
+        if value not in (field.low, field.high):
+            raise ShadowError("bad_value", f"{key} is {field.low} or {field.high}, not {value!r}")
+        return value
     whole = field.form == "int"
     if whole and type(value) is not int:
         raise ShadowError("bad_value", f"{key} is a whole number, not {value!r}")

@@ -11,7 +11,9 @@ from typing import Any, Final
 from governance.shadow import verdict
 from governance.shadow.ends import Counts, End, Tally, parse_counts
 from governance.shadow.errors import ShadowError
+from governance.shadow.evalue import e_text, log_e_mcnemar
 from governance.shadow.gates import ShadowPolicy, parse_policy
+from governance.shadow.labels import Labels
 from governance.shadow.verdict import Verdict
 
 FORMAT: Final = "sluicegate.shadow-report/1"
@@ -73,9 +75,27 @@ class Comparison:
         if self._tally.add(end):
             self._failed = self.judge(self._started).outcome == "FAIL"
 
+    def label(self, change: Labels) -> None:
+        """Count an outcome that came later, or a later word on one.
+
+        Raises:
+            ShadowError: the comparison has failed already.
+
+        """
+        if self._failed:
+            raise ShadowError("comparison_over", "the candidate has failed: the comparison is over")
+        if self._tally.label(change):
+            self._failed = self.judge(self._started).outcome == "FAIL"
+
     def counts(self) -> Counts:
         """What was counted so far."""
         return self._tally.counts()
+
+    @property
+    def log10_e_mcnemar(self) -> str:
+        """Evidence of outcomes so far that the two are wrong unequally often."""
+        counts = self.counts()
+        return e_text(log_e_mcnemar(counts.only_candidate_wrong, counts.only_incumbent_wrong))
 
     def judge(self, now: int) -> Verdict:
         """Judge as of now, seconds since 1970. Looking costs nothing."""

@@ -5,27 +5,33 @@ the statement's predicate. The way between them is one to one, so that an audito
 the signed predicate alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 from typing import Any
 
 from governance.shadow.errors import ShadowError
+from governance.shadow.evalue import e_text, log_e_mcnemar
 from governance.shadow.gates import Gate as Asked
 from governance.shadow.gates import ShadowPolicy, parse_policy
 from governance.shadow.report import FORMAT, recompute
 from governance.shadow.sampling import commitment
+from governance.shadow.shift import Shift, ks, psi
 from governance.shadow.verdict import Verdict
 from governance.shadow_report import (
     Callers,
     Ends,
     Flips,
     Gate,
+    Labels,
     Scores,
     Segment,
     ShadowReport,
     Windows,
+)
+from governance.shadow_report import (
+    Shift as Told,
 )
 
 
@@ -33,13 +39,22 @@ from governance.shadow_report import (
 class Frame:
     """What a signed report says beside what was counted.
 
-    `policy` is the digest of the signed policy, `sample_root` the Merkle root of the samples.
+    `policy` is the digest of the signed policy, `sample_root` the Merkle root of the samples. A
+    report that keeps its seed to itself has the `commitment` alone; a sum names its `sources`.
     """
 
     audience: str
     policy: str
-    seed: bytes
+    seed: bytes | None
     sample_root: str
+    commitment: str = ""
+    sources: tuple[str, ...] = ()
+    shift: Shift | None = None
+
+
+def signable(report: Mapping[str, Any], frame: Frame) -> ShadowReport:
+    """Write a report as what the gateway signs, judged by its own integers. Raises ShadowError."""
+    return predicate(report, recompute(report), frame)
 
 
 def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> ShadowReport:
@@ -59,8 +74,8 @@ def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> Shado
         policy=frame.policy,
         shadow_policy=dict(report["policy"]),
         attempt=report["attempt"],
-        seed_commitment=commitment(frame.seed),
-        seed=frame.seed.hex(),
+        seed_commitment=frame.commitment if frame.seed is None else commitment(frame.seed),
+        seed=None if frame.seed is None else frame.seed.hex(),
         started=report["started"],
         ended=report["ended"],
         n=counts["complete"] + counts["candidate_error"] + counts["candidate_timeout"],
@@ -83,9 +98,13 @@ def predicate(report: Mapping[str, Any], judged: Verdict, frame: Frame) -> Shado
             Segment(name, told["n"], told["d"]) for name, told in sorted(counts["segments"].items())
         ),
         sample_root=frame.sample_root,
-        sources=(),
+        sources=frame.sources,
         verdict=judged.outcome,
         reasons=tuple(f"{r['reason']}: {r['sentence']}" for r in report["reasons"]),
+        labels=_labels(
+            counts["labelled"], counts["only_candidate_wrong"], counts["only_incumbent_wrong"]
+        ),
+        shift=_shift(frame.shift),
     )
 
 
@@ -97,18 +116,29 @@ def verify(said: ShadowReport) -> Verdict:
             none, or the seed is not the one that it was committed to (`other_seed`).
 
     """
-    judged = recompute(_report(said))
+    judged = recompute(computing(said))
     if said.seed is not None and commitment(bytes.fromhex(said.seed)) != said.seed_commitment:
         raise ShadowError("other_seed", "the seed is not the one that was committed to")
     policy = parse_policy(said.shadow_policy)
     if said.gates != _gates(judged, policy) or said.windows.pairs != policy.window_pairs:
         raise ShadowError("verdict_differs", "the report's gates are not those of its policy")
+    told = said.labels
+    if told is not None and told != _labels(
+        told.labelled, told.only_candidate_wrong, told.only_incumbent_wrong
+    ):
+        raise ShadowError("verdict_differs", "the e-value is not the one of the labels' counts")
+    lie = said.shift
+    if lie is not None:
+        counts = (lie.incumbent, lie.candidate)
+        if (lie.psi, lie.ks) != _indices(*counts) or sum(lie.incumbent) > said.ends.complete:
+            raise ShadowError("verdict_differs", "PSI and KS are not those of the scores' bins")
     return judged
 
 
 def counted(said: ShadowReport) -> dict[str, Any]:
     """The counts of a signed report by the names that gates use."""
     failed = said.ends.candidate_error + said.ends.candidate_timeout
+    labels = said.labels or _labels(0, 0, 0)
     return {
         "complete": said.ends.complete,
         "candidate_error": said.ends.candidate_error,
@@ -125,11 +155,15 @@ def counted(said: ShadowReport) -> dict[str, Any]:
         "unpaired": said.windows.unpaired,
         "callers": said.callers.count,
         "top_caller": said.callers.busiest,
+        "labelled": labels.labelled,
+        "only_candidate_wrong": labels.only_candidate_wrong,
+        "only_incumbent_wrong": labels.only_incumbent_wrong,
         "segments": {s.name: {"n": s.n, "d": s.d} for s in said.segments},
     }
 
 
-def _report(said: ShadowReport) -> dict[str, Any]:
+def computing(said: ShadowReport) -> dict[str, Any]:
+    """Write a signed report in the form that is computed with. Raises ShadowError."""
     failed = said.ends.candidate_error + said.ends.candidate_timeout
     if said.n != said.ends.complete + failed or said.d < failed:
         raise ShadowError("verdict_differs", "n and d are not the sums of their parts")
@@ -171,7 +205,7 @@ def _gates(judged: Verdict, policy: ShadowPolicy) -> tuple[Gate, ...]:
     return tuple(
         Gate(
             name=status.gate.name,
-            kind="sign" if status.gate.windows else "rate",
+            kind="sign" if status.gate.windows else "mcnemar" if status.gate.mcnemar else "rate",
             n=status.trials,
             # Of windows the good ones are counted; a report tells what speaks against.
             d=status.trials - status.events if status.gate.windows else status.events,
@@ -183,6 +217,24 @@ def _gates(judged: Verdict, policy: ShadowPolicy) -> tuple[Gate, ...]:
         )
         for status in judged.gates
     )
+
+
+def _labels(labelled: int, b: int, c: int) -> Labels:
+    return Labels(labelled, b, c, e_text(log_e_mcnemar(b, c)))
+
+
+def _shift(found: Shift | None) -> Told | None:
+    if found is None:
+        return None
+    # Without the plus that a large exponent would have.
+    edges = tuple(format(edge, ".9g").replace("+", "") for edge in found.edges)
+    return Told(
+        edges, found.incumbent, found.candidate, *_indices(found.incumbent, found.candidate)
+    )
+
+
+def _indices(incumbent: Sequence[int], candidate: Sequence[int]) -> tuple[str, str]:
+    return f"{psi(incumbent, candidate):.4f}", f"{ks(incumbent, candidate):.4f}"
 
 
 def _limit(gate: Asked, policy: ShadowPolicy) -> str:

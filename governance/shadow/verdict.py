@@ -79,17 +79,21 @@ def judge(counts: Counts, policy: ShadowPolicy, attempt: int, started: int, now:
 
 def _status(gate: Gate, counts: Counts, alpha: Fraction, against: Fraction) -> GateStatus:
     trials, events = counts.named(gate.trials), counts.named(gate.events)
-    if gate.windows:
+    if gate.mcnemar:
+        pro = evalue.log_e_fewer_wrong(events, trials - events)
+        con = evalue.log_e_fewer_wrong(trials - events, events)
+    elif gate.windows:
         pro, con = evalue.log_e_mostly(trials, events), evalue.log_e_mostly_not(trials, events)
     else:
         pro = evalue.log_e_below(trials, events, gate.limit)
         con = evalue.log_e_above(trials, events, gate.limit)
+    refuted = evalue.reaches(con, against)
     return GateStatus(
         gate,
         trials,
         events,
-        evalue.reaches(pro, alpha),
-        evalue.reaches(con, against),
+        not refuted if gate.kind == "not_worse" else evalue.reaches(pro, alpha),
+        refuted,
         evalue.e_text(pro),
         evalue.e_text(con),
     )
@@ -102,6 +106,12 @@ def _refuted(status: GateStatus) -> Reason:
             f"the candidate's p99 was above its limit in {status.trials - status.events:,} of "
             f"{status.trials:,} windows: it is slower than allowed"
         )
+    elif gate.mcnemar:
+        sentence = (
+            f"where one of the two was wrong it was the candidate {status.events:,} of "
+            f"{status.trials:,} times: it is wrong more often, beyond reasonable doubt"
+        )
+        return Reason(f"{gate.name}_worse", sentence)
     else:
         sentence = (
             f"{gate.what}: {status.events:,} of {status.trials:,} pairs, "
@@ -116,6 +126,11 @@ def _not_shown(status: GateStatus) -> Reason:
     if gate.windows:
         sentence = (
             f"p99: good in {status.events:,} of {status.trials:,} windows; not enough to be sure"
+        )
+    elif gate.mcnemar:
+        sentence = (
+            f"where one of the two was wrong it was the candidate {status.events:,} of "
+            f"{status.trials:,} times; that it is wrong less often is not shown yet"
         )
     else:
         sentence = (
@@ -179,6 +194,14 @@ def _coverage(counts: Counts, policy: ShadowPolicy, seconds: int) -> list[Reason
         "latency_unpaired",
         lambda: f"{counts.unpaired:,} of {n:,} pairs ran in different buckets",
     )
+    unless(
+        counts.labelled >= policy.labelled_min,
+        "too_few_labels",
+        lambda: (
+            f"the outcome of {counts.labelled:,} pairs has come; at least "
+            f"{policy.labelled_min:,} are needed"
+        ),
+    )
     for segment in policy.segments:
         seen = counts.segments.get(segment.name, (0, 0))[0]
         if seen < segment.n_min:
@@ -209,11 +232,7 @@ def outlook(counts: Counts, policy: ShadowPolicy, attempt: int) -> list[Mapping[
     for gate in policy.gates:
         trials, events = counts.named(gate.trials), counts.named(gate.events)
         low, high = evalue.confidence_sequence(trials, events, alpha)
-        if gate.windows:
-            windows = evalue.windows_needed(trials, events, alpha)
-            needed = windows if windows is None else windows * policy.window_pairs
-        else:
-            needed = evalue.pairs_needed(trials, events, gate.limit, alpha)
+        needed = _needed(gate, counts, policy, alpha)
         told.append(
             {
                 "gate": gate.name,
@@ -226,3 +245,21 @@ def outlook(counts: Counts, policy: ShadowPolicy, attempt: int) -> list[Mapping[
             }
         )
     return told
+
+
+def _needed(gate: Gate, counts: Counts, policy: ShadowPolicy, alpha: Fraction) -> int | None:
+    """Estimate how many pairs a gate still needs; those on outcomes at the rate that they come."""
+    trials, events = counts.named(gate.trials), counts.named(gate.events)
+    if gate.windows:
+        windows = evalue.windows_needed(trials, events, alpha)
+        return None if windows is None else windows * policy.window_pairs
+    if gate.kind == "not_worse":
+        return 0
+    needed = (
+        evalue.mcnemar_needed(events, trials - events, alpha)
+        if gate.mcnemar
+        else evalue.pairs_needed(trials, events, gate.limit, alpha)
+    )
+    if not needed or gate.trials not in ("labelled", "one_wrong"):
+        return needed
+    return -(-needed * counts.n // trials) if trials else None

@@ -14,7 +14,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("gateway", "audience", "policy", "policy_version", "policy_expires", "draining", "ledger_error", "gateway_error", "models")
+    __slots__ = ("gateway", "audience", "policy", "policy_version", "policy_expires", "draining", "ledger_error", "gateway_error", "models", "fleet")
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class StatusResponse(_message.Message):
     LEDGER_ERROR_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ERROR_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    FLEET_FIELD_NUMBER: _ClassVar[int]
     gateway: str
     audience: str
     policy: str
@@ -33,7 +34,22 @@ class StatusResponse(_message.Message):
     ledger_error: str
     gateway_error: str
     models: _containers.RepeatedCompositeFieldContainer[LiveModel]
-    def __init__(self, gateway: _Optional[str] = ..., audience: _Optional[str] = ..., policy: _Optional[str] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., draining: _Optional[bool] = ..., ledger_error: _Optional[str] = ..., gateway_error: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LiveModel, _Mapping]]] = ...) -> None: ...
+    fleet: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, gateway: _Optional[str] = ..., audience: _Optional[str] = ..., policy: _Optional[str] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., draining: _Optional[bool] = ..., ledger_error: _Optional[str] = ..., gateway_error: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LiveModel, _Mapping]]] = ..., fleet: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("gateway", "model", "deployment", "at", "follows")
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWS_FIELD_NUMBER: _ClassVar[int]
+    gateway: str
+    model: str
+    deployment: str
+    at: int
+    follows: bool
+    def __init__(self, gateway: _Optional[str] = ..., model: _Optional[str] = ..., deployment: _Optional[str] = ..., at: _Optional[int] = ..., follows: _Optional[bool] = ...) -> None: ...
 
 class LiveModel(_message.Message):
     __slots__ = ("model", "incumbent", "recorded", "served", "version", "deployment", "previous", "shadowing", "rollback_owed", "review_due", "canary")
@@ -120,7 +136,7 @@ class ShadowStatusRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class ShadowStatusResponse(_message.Message):
-    __slots__ = ("model", "candidate", "incumbent", "attempt", "started", "verdict", "reasons", "gates", "counts", "share_ppm", "ended", "report", "alpha", "canary")
+    __slots__ = ("model", "candidate", "incumbent", "attempt", "started", "verdict", "reasons", "gates", "counts", "share_ppm", "ended", "report", "alpha", "canary", "log10_e_mcnemar", "fleet")
     class CountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +158,8 @@ class ShadowStatusResponse(_message.Message):
     REPORT_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
+    LOG10_E_MCNEMAR_FIELD_NUMBER: _ClassVar[int]
+    FLEET_FIELD_NUMBER: _ClassVar[int]
     model: str
     candidate: str
     incumbent: str
@@ -156,7 +174,21 @@ class ShadowStatusResponse(_message.Message):
     report: str
     alpha: str
     canary: bool
-    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., incumbent: _Optional[str] = ..., attempt: _Optional[int] = ..., started: _Optional[int] = ..., verdict: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., share_ppm: _Optional[int] = ..., ended: _Optional[bool] = ..., report: _Optional[str] = ..., alpha: _Optional[str] = ..., canary: _Optional[bool] = ...) -> None: ...
+    log10_e_mcnemar: str
+    fleet: _containers.RepeatedCompositeFieldContainer[Share]
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., incumbent: _Optional[str] = ..., attempt: _Optional[int] = ..., started: _Optional[int] = ..., verdict: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., counts: _Optional[_Mapping[str, int]] = ..., share_ppm: _Optional[int] = ..., ended: _Optional[bool] = ..., report: _Optional[str] = ..., alpha: _Optional[str] = ..., canary: _Optional[bool] = ..., log10_e_mcnemar: _Optional[str] = ..., fleet: _Optional[_Iterable[_Union[Share, _Mapping]]] = ...) -> None: ...
+
+class Share(_message.Message):
+    __slots__ = ("gateway", "n", "d", "ended")
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    D_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    gateway: str
+    n: int
+    d: int
+    ended: int
+    def __init__(self, gateway: _Optional[str] = ..., n: _Optional[int] = ..., d: _Optional[int] = ..., ended: _Optional[int] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("reason", "sentence")
@@ -293,21 +325,97 @@ class Event(_message.Message):
     def __init__(self, index: _Optional[int] = ..., kind: _Optional[str] = ..., key: _Optional[str] = ..., body: _Optional[bytes] = ...) -> None: ...
 
 class AcknowledgeDeploymentRequest(_message.Message):
-    __slots__ = ("model", "candidate", "deployment", "gateway", "signature")
+    __slots__ = ("model", "candidate", "deployment", "gateway", "signature", "change")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     model: str
     candidate: str
     deployment: str
     gateway: str
     signature: bytes
-    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., deployment: _Optional[str] = ..., gateway: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    change: int
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., deployment: _Optional[str] = ..., gateway: _Optional[str] = ..., signature: _Optional[bytes] = ..., change: _Optional[int] = ...) -> None: ...
 
 class AcknowledgeDeploymentResponse(_message.Message):
     __slots__ = ("gateways",)
     GATEWAYS_FIELD_NUMBER: _ClassVar[int]
     gateways: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, gateways: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FollowRequest(_message.Message):
+    __slots__ = ("policy_version",)
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    policy_version: int
+    def __init__(self, policy_version: _Optional[int] = ...) -> None: ...
+
+class FollowResponse(_message.Message):
+    __slots__ = ("gateway", "policies", "models", "revocations")
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    gateway: str
+    policies: _containers.RepeatedScalarFieldContainer[bytes]
+    models: _containers.RepeatedCompositeFieldContainer[FollowModel]
+    revocations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, gateway: _Optional[str] = ..., policies: _Optional[_Iterable[bytes]] = ..., models: _Optional[_Iterable[_Union[FollowModel, _Mapping]]] = ..., revocations: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FollowModel(_message.Message):
+    __slots__ = ("model", "candidate", "deployment", "previous", "previous_deployment", "change", "compared", "attempt", "policy", "approvals")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    candidate: str
+    deployment: str
+    previous: str
+    previous_deployment: str
+    change: int
+    compared: str
+    attempt: int
+    policy: str
+    approvals: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., deployment: _Optional[str] = ..., previous: _Optional[str] = ..., previous_deployment: _Optional[str] = ..., change: _Optional[int] = ..., compared: _Optional[str] = ..., attempt: _Optional[int] = ..., policy: _Optional[str] = ..., approvals: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class JoinShadowRequest(_message.Message):
+    __slots__ = ("model", "candidate", "attempt", "commitment", "gateway", "signature")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    candidate: str
+    attempt: int
+    commitment: str
+    gateway: str
+    signature: bytes
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., attempt: _Optional[int] = ..., commitment: _Optional[str] = ..., gateway: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class JoinShadowResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SubmitReportRequest(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: bytes
+    def __init__(self, envelope: _Optional[bytes] = ...) -> None: ...
+
+class SubmitReportResponse(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...

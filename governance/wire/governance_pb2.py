@@ -27,7 +27,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10governance.proto\x12\x18sluicegate.governance.v1\"\xa7\x01\n\x16SubmitCandidateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nprovenance\x18\x03 \x01(\x0c\x12\x12\n\nevaluation\x18\x04 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\x12\x35\n\x05\x66iles\x18\x06 \x03(\x0b\x32&.sluicegate.governance.v1.EvidenceFile\"\x80\x01\n\x15SubmitEvidenceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x0e\n\x06\x62undle\x18\x03 \x01(\t\x12\x35\n\x05\x66iles\x18\x04 \x03(\x0b\x32&.sluicegate.governance.v1.EvidenceFile\"*\n\x0c\x45videnceFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\";\n\x17SubmitCandidateResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\")\n\x15SubmitApprovalRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"(\n\x16SubmitApprovalResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"+\n\x17SubmitRevocationRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"e\n\x18SubmitRevocationResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x39\n\x08\x61\x66\x66\x65\x63ted\x18\x02 \x03(\x0b\x32\'.sluicegate.governance.v1.AffectedModel\"F\n\rAffectedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x13\n\x0bpulled_back\x18\x03 \x01(\x08\"\'\n\x13SubmitPolicyRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"7\n\x14SubmitPolicyResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\"%\n\x13GetStatementRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"(\n\x14GetStatementResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"4\n\x15ListStatementsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"U\n\x16ListStatementsResponse\x12;\n\nstatements\x18\x01 \x03(\x0b\x32\'.sluicegate.governance.v1.StatementLine\"O\n\rStatementLine\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\"\x13\n\x11LedgerHeadRequest\"Q\n\x12LedgerHeadResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04root\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\"\"\n\x11ProveEntryRequest\x12\r\n\x05index\x18\x01 \x01(\x04\"#\n\x12ProveEntryResponse\x12\r\n\x05proof\x18\x01 \x01(\t2\x8f\x08\n\nGovernance\x12v\n\x0fSubmitCandidate\x12\x30.sluicegate.governance.v1.SubmitCandidateRequest\x1a\x31.sluicegate.governance.v1.SubmitCandidateResponse\x12t\n\x0eSubmitEvidence\x12/.sluicegate.governance.v1.SubmitEvidenceRequest\x1a\x31.sluicegate.governance.v1.SubmitCandidateResponse\x12s\n\x0eSubmitApproval\x12/.sluicegate.governance.v1.SubmitApprovalRequest\x1a\x30.sluicegate.governance.v1.SubmitApprovalResponse\x12y\n\x10SubmitRevocation\x12\x31.sluicegate.governance.v1.SubmitRevocationRequest\x1a\x32.sluicegate.governance.v1.SubmitRevocationResponse\x12m\n\x0cSubmitPolicy\x12-.sluicegate.governance.v1.SubmitPolicyRequest\x1a..sluicegate.governance.v1.SubmitPolicyResponse\x12m\n\x0cGetStatement\x12-.sluicegate.governance.v1.GetStatementRequest\x1a..sluicegate.governance.v1.GetStatementResponse\x12s\n\x0eListStatements\x12/.sluicegate.governance.v1.ListStatementsRequest\x1a\x30.sluicegate.governance.v1.ListStatementsResponse\x12g\n\nLedgerHead\x12+.sluicegate.governance.v1.LedgerHeadRequest\x1a,.sluicegate.governance.v1.LedgerHeadResponse\x12g\n\nProveEntry\x12+.sluicegate.governance.v1.ProveEntryRequest\x1a,.sluicegate.governance.v1.ProveEntryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10governance.proto\x12\x18sluicegate.governance.v1\"\xa7\x01\n\x16SubmitCandidateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\nprovenance\x18\x03 \x01(\x0c\x12\x12\n\nevaluation\x18\x04 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\x12\x35\n\x05\x66iles\x18\x06 \x03(\x0b\x32&.sluicegate.governance.v1.EvidenceFile\"\x80\x01\n\x15SubmitEvidenceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x0e\n\x06\x62undle\x18\x03 \x01(\t\x12\x35\n\x05\x66iles\x18\x04 \x03(\x0b\x32&.sluicegate.governance.v1.EvidenceFile\"*\n\x0c\x45videnceFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\";\n\x17SubmitCandidateResponse\x12\x11\n\tcandidate\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\")\n\x15SubmitApprovalRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"(\n\x16SubmitApprovalResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"+\n\x17SubmitRevocationRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"e\n\x18SubmitRevocationResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x39\n\x08\x61\x66\x66\x65\x63ted\x18\x02 \x03(\x0b\x32\'.sluicegate.governance.v1.AffectedModel\"X\n\rAffectedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x13\n\x0bpulled_back\x18\x03 \x01(\x08\x12\x10\n\x08unloaded\x18\x04 \x01(\x08\"\'\n\x13SubmitPolicyRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"7\n\x14SubmitPolicyResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\"%\n\x13GetStatementRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"(\n\x14GetStatementResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"4\n\x15ListStatementsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"U\n\x16ListStatementsResponse\x12;\n\nstatements\x18\x01 \x03(\x0b\x32\'.sluicegate.governance.v1.StatementLine\"O\n\rStatementLine\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\"\x13\n\x11LedgerHeadRequest\"Q\n\x12LedgerHeadResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04root\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\"\"\n\x11ProveEntryRequest\x12\r\n\x05index\x18\x01 \x01(\x04\"#\n\x12ProveEntryResponse\x12\r\n\x05proof\x18\x01 \x01(\t2\x8f\x08\n\nGovernance\x12v\n\x0fSubmitCandidate\x12\x30.sluicegate.governance.v1.SubmitCandidateRequest\x1a\x31.sluicegate.governance.v1.SubmitCandidateResponse\x12t\n\x0eSubmitEvidence\x12/.sluicegate.governance.v1.SubmitEvidenceRequest\x1a\x31.sluicegate.governance.v1.SubmitCandidateResponse\x12s\n\x0eSubmitApproval\x12/.sluicegate.governance.v1.SubmitApprovalRequest\x1a\x30.sluicegate.governance.v1.SubmitApprovalResponse\x12y\n\x10SubmitRevocation\x12\x31.sluicegate.governance.v1.SubmitRevocationRequest\x1a\x32.sluicegate.governance.v1.SubmitRevocationResponse\x12m\n\x0cSubmitPolicy\x12-.sluicegate.governance.v1.SubmitPolicyRequest\x1a..sluicegate.governance.v1.SubmitPolicyResponse\x12m\n\x0cGetStatement\x12-.sluicegate.governance.v1.GetStatementRequest\x1a..sluicegate.governance.v1.GetStatementResponse\x12s\n\x0eListStatements\x12/.sluicegate.governance.v1.ListStatementsRequest\x1a\x30.sluicegate.governance.v1.ListStatementsResponse\x12g\n\nLedgerHead\x12+.sluicegate.governance.v1.LedgerHeadRequest\x1a,.sluicegate.governance.v1.LedgerHeadResponse\x12g\n\nProveEntry\x12+.sluicegate.governance.v1.ProveEntryRequest\x1a,.sluicegate.governance.v1.ProveEntryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,29 +51,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITREVOCATIONRESPONSE']._serialized_start=582
   _globals['_SUBMITREVOCATIONRESPONSE']._serialized_end=683
   _globals['_AFFECTEDMODEL']._serialized_start=685
-  _globals['_AFFECTEDMODEL']._serialized_end=755
-  _globals['_SUBMITPOLICYREQUEST']._serialized_start=757
-  _globals['_SUBMITPOLICYREQUEST']._serialized_end=796
-  _globals['_SUBMITPOLICYRESPONSE']._serialized_start=798
-  _globals['_SUBMITPOLICYRESPONSE']._serialized_end=853
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=855
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=892
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=894
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=934
-  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=936
-  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=988
-  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=990
-  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=1075
-  _globals['_STATEMENTLINE']._serialized_start=1077
-  _globals['_STATEMENTLINE']._serialized_end=1156
-  _globals['_LEDGERHEADREQUEST']._serialized_start=1158
-  _globals['_LEDGERHEADREQUEST']._serialized_end=1177
-  _globals['_LEDGERHEADRESPONSE']._serialized_start=1179
-  _globals['_LEDGERHEADRESPONSE']._serialized_end=1260
-  _globals['_PROVEENTRYREQUEST']._serialized_start=1262
-  _globals['_PROVEENTRYREQUEST']._serialized_end=1296
-  _globals['_PROVEENTRYRESPONSE']._serialized_start=1298
-  _globals['_PROVEENTRYRESPONSE']._serialized_end=1333
-  _globals['_GOVERNANCE']._serialized_start=1336
-  _globals['_GOVERNANCE']._serialized_end=2375
+  _globals['_AFFECTEDMODEL']._serialized_end=773
+  _globals['_SUBMITPOLICYREQUEST']._serialized_start=775
+  _globals['_SUBMITPOLICYREQUEST']._serialized_end=814
+  _globals['_SUBMITPOLICYRESPONSE']._serialized_start=816
+  _globals['_SUBMITPOLICYRESPONSE']._serialized_end=871
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=873
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=910
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=912
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=952
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=954
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=1006
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=1008
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=1093
+  _globals['_STATEMENTLINE']._serialized_start=1095
+  _globals['_STATEMENTLINE']._serialized_end=1174
+  _globals['_LEDGERHEADREQUEST']._serialized_start=1176
+  _globals['_LEDGERHEADREQUEST']._serialized_end=1195
+  _globals['_LEDGERHEADRESPONSE']._serialized_start=1197
+  _globals['_LEDGERHEADRESPONSE']._serialized_end=1278
+  _globals['_PROVEENTRYREQUEST']._serialized_start=1280
+  _globals['_PROVEENTRYREQUEST']._serialized_end=1314
+  _globals['_PROVEENTRYRESPONSE']._serialized_start=1316
+  _globals['_PROVEENTRYRESPONSE']._serialized_end=1351
+  _globals['_GOVERNANCE']._serialized_start=1354
+  _globals['_GOVERNANCE']._serialized_end=2393
 # @@protoc_insertion_point(module_scope)

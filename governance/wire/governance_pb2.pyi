@@ -80,14 +80,16 @@ class SubmitRevocationResponse(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., affected: _Optional[_Iterable[_Union[AffectedModel, _Mapping]]] = ...) -> None: ...
 
 class AffectedModel(_message.Message):
-    __slots__ = ("model", "candidate", "pulled_back")
+    __slots__ = ("model", "candidate", "pulled_back", "unloaded")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     PULLED_BACK_FIELD_NUMBER: _ClassVar[int]
+    UNLOADED_FIELD_NUMBER: _ClassVar[int]
     model: str
     candidate: str
     pulled_back: bool
-    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., pulled_back: _Optional[bool] = ...) -> None: ...
+    unloaded: bool
+    def __init__(self, model: _Optional[str] = ..., candidate: _Optional[str] = ..., pulled_back: _Optional[bool] = ..., unloaded: _Optional[bool] = ...) -> None: ...
 
 class SubmitPolicyRequest(_message.Message):
     __slots__ = ("envelope",)

@@ -262,6 +262,15 @@ def test_a_report_whose_verdict_does_not_follow_is_found(tmp_path: Path) -> None
     assert "verdict_differs" in rewritten(tmp_path, alter=lie)
 
 
+def test_outcomes_that_do_not_give_the_e_value_that_is_told_are_found(tmp_path: Path) -> None:
+    def lie(said: Predicate) -> Predicate:
+        assert isinstance(said, ShadowReport) and said.labels is not None
+        return replace(said, labels=replace(said.labels, log10_e="2.5000"))
+
+    found = rewritten(tmp_path, alter=lambda p: lie(p) if isinstance(p, ShadowReport) else p)
+    assert "verdict_differs" in found
+
+
 def test_a_report_by_easier_limits_than_the_policys_is_found(tmp_path: Path) -> None:
     def easier(said: Predicate) -> Predicate:
         if not isinstance(said, ShadowReport):

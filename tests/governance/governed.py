@@ -30,6 +30,7 @@ from tests.governance.signing import (
     AUDIENCE,
     DAY,
     GATEWAY,
+    KEYS,
     MODEL,
     NOW,
     digest_of,
@@ -78,6 +79,7 @@ class Governed:
     alter: Callable[[Predicate], Predicate] = lambda said: said
     signs: Callable[[Predicate, tuple[str, ...]], tuple[str, ...]] = lambda _, names: names
     clock: int = START
+    keys: Sequence[dict[str, Any]] = tuple(KEYS)
     live: list[Live] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class Governed:
         self.models = self.root / "models"
         self.witness = self.root / "witness.jsonl"
         self.home.root.mkdir(parents=True)
-        self.policy: Policy = judging_policy()
+        self.policy: Policy = judging_policy(keys=list(self.keys))
         self.pin = self.policy.digest
         (self.home.root / "pin").write_text(self.pin + "\n")
         self.home.add_policy(signed_policy(self.policy, "rita", "rolf"), 1)
@@ -119,7 +121,12 @@ class Governed:
 
     def renew_policy(self) -> None:
         """A second version of the policy, signed by the roots of both."""
-        self.policy = judging_policy(version=2, previous=self.policy.digest, valid_from=self.clock)
+        self.policy = judging_policy(
+            version=2,
+            previous=self.policy.digest,
+            valid_from=self.clock,
+            keys=list(self.keys),
+        )
         self.home.add_policy(signed_policy(self.policy, "rita", "rolf"), 2)
         self.log("policy", policy=self.policy.digest, version=2)
 

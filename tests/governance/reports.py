@@ -43,6 +43,8 @@ def counts(n: int = 2000, d: int = 1, good: int | None = None) -> Counts:
         good_windows=windows if good is None else good,
         callers=4,
         top_caller=n // 3,
+        labelled=n // 10,
+        only_candidate_wrong=min(d, 1),
     )
 
 
@@ -55,6 +57,8 @@ def judged_report(
     attempt: int = 1,
     started: int = NOW - 2 * DAY,
     ended: int = NOW - 3600,
+    gateway: str = GATEWAY,
+    seed: bytes = SEED,
 ) -> ShadowReport:
     """The report of a comparison that came to these counts."""
     found = found or counts()
@@ -63,7 +67,7 @@ def judged_report(
     told = {
         "candidate": candidate,
         "incumbent": incumbent,
-        "gateway": GATEWAY,
+        "gateway": gateway,
         "attempt": attempt,
         "policy": asked,
         "started": started,
@@ -71,4 +75,4 @@ def judged_report(
         "counts": found.plain(),
         "reasons": [{"reason": r.slug, "sentence": r.sentence} for r in judged.reasons],
     }
-    return predicate(told, judged, Frame(AUDIENCE, by.digest, SEED, digest_of("samples")))
+    return predicate(told, judged, Frame(AUDIENCE, by.digest, seed, digest_of("samples")))

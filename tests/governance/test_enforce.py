@@ -7,7 +7,8 @@ import pytest
 
 from governance.errors import GovernanceError
 from governance.home import Live
-from governance.predicates import Revocation
+from governance.predicates import Deployment, Revocation
+from governance.statements import parse
 from tests.governance.folder import Folder, folder
 from tests.governance.signing import (
     AUDIENCE,
@@ -136,6 +137,18 @@ def test_a_live_record_that_points_elsewhere_does_not_help(promoted: Folder) -> 
     # The deployment of another model under this one's name.
     promoted.home.set_live(MODEL, Live(OTHER, live.deployment))
     assert refusal(promoted, OTHER) == "wrong_candidate"
+
+
+def test_approvals_for_a_model_do_not_bring_the_one_back_that_it_replaced(
+    promoted: Folder,
+) -> None:
+    live = promoted.home.live(MODEL)
+    assert live is not None
+    said = parse(promoted.home.statement(live.deployment).payload, Deployment).predicate
+    # By who has the gateway's key: the same two models, the other way round.
+    turned = replace(said, candidate=INCUMBENT, previous=said.candidate)
+    promoted.home.set_live(MODEL, Live(INCUMBENT, promoted.keep(turned, GATEWAY)))
+    assert refusal(promoted, INCUMBENT) == "wrong_candidate"
 
 
 def test_shadowing_needs_an_operators_signature_that_still_holds(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import ks_2samp
 
-BINS = 10
+from governance.shadow import shift
+
+BINS = shift.BINS
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ def psi(then: npt.ArrayLike, now: npt.ArrayLike, bins: int = BINS) -> float:
     """The population stability index of a column."""
     before, after = np.asarray(then, np.float64), np.asarray(now, np.float64)
     edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
-    shares = []
-    for values in (before, after):
-        counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
-        shares.append(np.maximum(counts, 0.5) / len(values))
-    return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
+    counts = [
+        np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1).tolist()
+        for values in (before, after)
+    ]
+    return shift.psi(*counts)
 
 
 def look(

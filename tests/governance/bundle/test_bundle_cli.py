@@ -101,6 +101,26 @@ def test_measurements_are_read_from_the_load_generators_reports(root: Path, tmp_
     told("bundle", "measure", root, *arguments, *before[:2], code=2)
 
 
+def test_what_a_shadow_costs_is_measured_in_turns(
+    root: Path, tmp_path: Path, trust: tuple[object, ...]
+) -> None:
+    evidence.before_approval(root)
+    words: tuple[object, ...] = ("--incumbent-digest", INCUMBENT)
+    for name, p50 in (("without", 80.0), ("with", 82.0)):
+        for number in (1, 2, 3):
+            file = tmp_path / f"{name}-{number}.json"
+            file.write_bytes(evidence.load_report(p50, 500.0, rate=500.0))
+            words += (f"--{name}-shadow", file)
+    report = tmp_path / "candidate.json"
+    report.write_bytes(evidence.MEASUREMENTS["measurements/candidate.json"])
+    words = ("bundle", "measure", root, "--candidate", report, "--machine", "two cores", *words)
+    assert "p99 with the shadow is 1.025 times that without" in told(*words)
+    assert "1.025 times that without" in told("bundle", "verify", root, *trust, "--all")
+    page = tmp_path / "page.html"
+    run("bundle", "render", root, *trust, "--out", page)
+    assert "p99 was 1.025 times that without" in page.read_text()
+
+
 def test_verify_tells_findings_with_their_reasons(root: Path, trust: tuple[object, ...]) -> None:
     evidence.complete(root)
     assert "holds: " in told("bundle", "verify", root, *trust)

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
-from governance.cli import candidate, exchange, home, live, shadow
+from governance.cli import candidate, exchange, fleet, home, live, shadow
 from governance.service.client import Credentials
 
 app = typer.Typer()
@@ -16,6 +16,7 @@ app.add_typer(home.app, name="governance")
 app.command()(live.promote)
 app.command()(live.rollback)
 app.command()(live.events)
+app.command()(fleet.fleet)
 app.command()(exchange.submit)
 app.command()(exchange.fetch)
 app.command()(exchange.decide)

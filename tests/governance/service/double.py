@@ -91,6 +91,15 @@ class FileDataPlane:
         self._keep(state)
         self.swaps += 1
 
+    def unload(self, model: str) -> None:
+        self._answer()
+        if self.refuses:
+            raise PlaneError("plane_refused", "it does not unload")
+        state = self.state()
+        state["live"].pop(model, None)
+        state["shadows"].pop(model, None)
+        self._keep(state)
+
     def forget_shadow(self, model: str) -> None:
         """As after a restart."""
         state = self.state()
@@ -98,9 +107,13 @@ class FileDataPlane:
         self._keep(state)
 
     def tell(
-        self, model: str, blocks: Sequence[tuple[int, Mapping[str, Any]]], lost: int = 0
+        self,
+        model: str,
+        blocks: Sequence[tuple[int, Mapping[str, Any]]],
+        lost: int = 0,
+        outcomes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Blocks with one request each, and how its pair ended."""
+        """Blocks with one request each, how its pair ended, and outcomes that were reported."""
         state = self.state()
         found = state["shadows"][model]["found"]
         for block, end in blocks:
@@ -108,6 +121,7 @@ class FileDataPlane:
             if end:
                 found["ends"].append({"block": block, "sequence": 0, "hash": 0, **end})
         found["lost"] += lost
+        found["outcomes"] = [*found.get("outcomes", []), *outcomes]
         self._keep(state)
 
 
@@ -122,6 +136,8 @@ def complete(**changes: Any) -> dict[str, Any]:
         "moved": False,
         "incumbent_ns": 100_000,
         "candidate_ns": 100_000,
+        "incumbent_score": 0.75,
+        "candidate_score": 0.75,
         "rows": 1,
         "length": 1,
     }

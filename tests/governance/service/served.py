@@ -8,6 +8,7 @@ from pathlib import Path
 from governance.service.client import Client
 from governance.service.parts import Parts
 from governance.service.service import Server
+from governance.service.telemetry import Seen, unseen
 from governance.vocabulary import ROLES
 from tests.governance.service.certificates import Authority, spiffe
 from tests.governance.service.double import FileDataPlane
@@ -29,8 +30,8 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    """A service over the double with three versions packed."""
+def serving(folder: Path, seen: Seen = unseen) -> Iterator[Served]:
+    """A service over the double with three versions packed; `seen` is told of calls."""
     models = folder / "models"
     plane = FileDataPlane(folder / "plane.json", models)
     stage = Stage(folder, plane, models, short_policy(admins=ADMINS))
@@ -38,7 +39,7 @@ def serving(folder: Path) -> Iterator[Served]:
         pack(models, version)
     parts = Parts(stage.authority, stage.shadowing, stage.promotion, stage.rollback, stage.revoking)
     authority = Authority(folder / "tls")
-    server = Server(parts, "127.0.0.1:0", authority.server())
+    server = Server(parts, "127.0.0.1:0", authority.server(), seen)
     try:
         yield Served(stage, server, authority)
     finally:

@@ -65,10 +65,10 @@ SHADOW: dict[str, Any] = {
 }
 
 
-def short_policy(now: int = NOW, **changes: Any) -> Policy:
+def short_policy(now: int = NOW, shadow: dict[str, Any] = SHADOW, **changes: Any) -> Policy:
     """The fleet's policy with a short comparison, valid around a time."""
     document = policy_document()
-    document["risk_classes"]["high"]["shadow"] = SHADOW
+    document["risk_classes"]["high"]["shadow"] = shadow
     document["valid_from"], document["expires"] = now - DAY, now + 90 * DAY
     document |= changes
     document["keys"] = [

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from governance.bundle import folder
 from governance.dsse import Envelope
 from governance.service.repository import digest_of
-from tests.governance.service.commands import run, told
+from tests.governance.service.commands import app, run, told
 from tests.governance.service.double import complete
 from tests.governance.service.served import Served, serving
 from tests.governance.signing import signer
@@ -159,3 +160,26 @@ def test_nobody_there_is_exit_code_3_and_a_file_that_is_not_there_2(served: Serv
     as_role(served, "operator", "rollback", "fraud", "--approval", "/nowhere", code=2)
     who.certificate.unlink()
     run("events", who=who, port=served.server.port, code=2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("candidate", "list"),
+        ("shadow", "status", "fraud"),
+        ("promote", "fraud", "sha256:00"),
+        ("submit", "x.json"),
+        ("fleet",),
+        ("events",),
+    ],
+)
+def test_every_command_asks_as_whom_it_is_told_by_options_or_by_the_environment(
+    words: tuple[str, ...],
+) -> None:
+    manual = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
+    assert manual.exit_code == 0
+    for option in ("--admin", "--cert", "--key", "--ca"):
+        assert option in manual.output
+        assert f"SLUICEGATE_{option[2:].upper()}" in manual.output
+    nobody = CliRunner().invoke(app, [*words])
+    assert nobody.exit_code == 2 and "--cert" in nobody.output

@@ -13,10 +13,15 @@ import pytest
 from bench.servers import Contender
 from gateway.control.plane import ControlSocket
 from gateway.packing import pack_contract
+from gateway.wire import feedback_pb2 as pb
 from governance.errors import GovernanceError
 from governance.service.repository import digest_of
+from governance.shadow.statement import verify
+from governance.shadow_report import ShadowReport
+from governance.statements import parse
 from tests.calls import Client, connect, request
 from tests.conftest import Serve
+from tests.gateway.test_feedback import report
 from tests.governance.service.stage import Stage, short_policy
 
 CONTRACT = """\
@@ -65,7 +70,8 @@ def real(tmp_path: Path, serve: Serve) -> Iterator[Any]:
         # The third says yes where the others say no.
         pack_contract(CONTRACT % threshold, MODEL, models)
     socket = tmp_path / "control"
-    config = f'control_socket = "{socket}"\n[model.{MODEL}]\nversions = [1]\n'
+    log = f'[decision_log]\nfolder = "{tmp_path / "log"}"\nshare = 0.1\n'
+    config = f'control_socket = "{socket}"\n{log}[model.{MODEL}]\nversions = [1]\n'
     server = serve(models, config)
     now = int(time.time())
     stage = Stage(tmp_path, ControlSocket(socket), models, short_policy(now), clock=now)
@@ -112,3 +118,36 @@ def test_from_candidate_to_live_and_back_on_real_traffic(real: Any) -> None:
         assert answers(client) == digests[0]
     assert set(seen[after:]) <= {digests[0], digests[1]}
     assert seen[-1] == digests[0]
+
+
+def test_outcomes_that_callers_report_stand_in_the_signed_report(real: Any) -> None:
+    server, stage = real
+    digests = [digest_of(stage.models / MODEL / str(version)) for version in (1, 2)]
+    stage.first(1, digests[0])
+    stage.submit(2, digests[1])
+    stop = threading.Event()
+
+    def call() -> None:
+        # Every request has an id, and its outcome comes a moment later: it was a yes.
+        client, n = connect(server), 0
+        while not stop.is_set():
+            x = np.full((1, 32), 0.1, np.float32)
+            client.infer(request(MODEL, x, id=f"r{n}"))
+            if n % 50 == 49:
+                report(server, *(pb.Outcome(request_id=f"r{m}", label=1) for m in range(n - 49, n)))
+            n += 1
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        assert compare(stage, digests[1]) == "PASS"
+    finally:
+        stop.set()
+        thread.join()
+    report_digest = str(stage.authority.candidate(MODEL, digests[1]).report)
+    said = parse(stage.home.statement(report_digest).payload, ShadowReport).predicate
+    assert verify(said).outcome == "PASS"
+    assert said.labels is not None and said.labels.labelled > said.n / 2
+    # Both were wrong every time.
+    assert (said.labels.only_candidate_wrong, said.labels.only_incumbent_wrong) == (0, 0)
+    assert said.labels.log10_e == "0.0000"

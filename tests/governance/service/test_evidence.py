@@ -35,14 +35,18 @@ class Strict:
     def __init__(self, tmp_path: Path) -> None:
         models = tmp_path / "models"
         self.digests = [pack(models, version) for version in (1, 2)]
-        classes = policy_document()["risk_classes"]
-        for name in classes:
-            classes[name]["shadow"] = short_policy().risk_classes["high"].shadow
-            classes[name]["evidence"] = ["export", "shadow", "promote"]
         plane = FileDataPlane(tmp_path / "plane.json", models)
-        self.stage = Stage(tmp_path, plane, models, short_policy(risk_classes=classes))
+        self.stage = Stage(tmp_path, plane, models, short_policy(risk_classes=self.classes()))
         self.hand_in(1, self.digests[0], None)
         self.stage.promote(self.digests[0])
+
+    def classes(self) -> dict[str, Any]:
+        """Classes of risk that ask for evidence."""
+        classes: dict[str, Any] = policy_document()["risk_classes"]
+        for told in classes.values():
+            told["shadow"] = short_policy().risk_classes["high"].shadow
+            told["evidence"] = ["export", "shadow", "promote"]
+        return classes
 
     def documents(self, incumbent: str | None) -> dict[str, Group]:
         found = whole.groups()

@@ -3,6 +3,7 @@
 import json
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,12 +23,13 @@ from governance.ledger.witness import FileWitness
 from governance.policy import Policy
 from governance.predicates import Approval, LedgerHead
 from governance.service import settings
-from governance.service.client import Client
+from governance.service.client import Client, UnreachableError
 from governance.service.repository import digest_of
 from governance.statements import Statement
 from governance.wire import admin_pb2, governance_pb2
 from tests.calls import connect
 from tests.conftest import Serve
+from tests.gateway.test_telemetry import Collector, collector  # noqa: F401
 from tests.governance.service.certificates import Authority, spiffe
 from tests.governance.service.commands import run
 from tests.governance.service.stage import (
@@ -219,3 +221,33 @@ def test_a_gateway_that_serves_another_version_is_put_right(gateway: Gateway, se
     source.command(gateway.folder / "control", "swap", model=MODEL, version=2)
     assert answers(client) != one
     assert until(lambda: answers(client) == one, 15)
+
+
+def test_a_server_starts_its_governance_and_passes_its_collector_on(
+    gateway: Gateway,
+    serve: Serve,
+    collector: tuple[Collector, str],  # noqa: F811
+) -> None:
+    kept, otlp = collector
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        gateway.port = free.getsockname()[1]
+    config = (
+        f'control_socket = "{gateway.folder / "control"}"\nadmin = "127.0.0.1:{gateway.port}"\n'
+    )
+    config += f'[governance]\nhome = "{gateway.folder / "home"}"\n'
+    config += f'tls = "{gateway.authority.folder}"\n'
+    config += f'[telemetry]\notlp = "{otlp}"\nexport_seconds = 1\n'
+    serve(gateway.models, config)
+
+    def asked() -> bool:
+        try:
+            return bool(gateway.ask(admin_pb2.StatusRequest(), "Status").gateway)
+        except UnreachableError:
+            return False
+
+    assert until(asked)
+    assert until(lambda: "sluicegate_admin_requests" in kept.metrics)
+    (point,) = kept.metrics["sluicegate_admin_requests"].sum.data_points
+    told = {a.key: a.value.string_value for a in point.attributes}
+    assert (told["rpc.method"], told["sluicegate.role"]) == ("Status", "operator")

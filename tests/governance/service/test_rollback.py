@@ -9,8 +9,9 @@ from governance.errors import GovernanceError
 from governance.keys import key_id
 from governance.ledger.errors import LedgerUnavailableError
 from governance.service.deciding import decide
+from governance.service.repository import digest_of
 from tests.governance.service.double import complete
-from tests.governance.service.stage import Stage
+from tests.governance.service.stage import Stage, pack
 from tests.governance.signing import NOW, signer
 
 
@@ -159,14 +160,44 @@ def test_what_was_approved_with_a_key_that_was_lost_by_then_is_pulled_back(
     assert stage.live() == (promoted[0],) * 3
 
 
-def test_when_nothing_may_be_served_in_its_place_no_restart_serves_it(
+def test_when_nothing_may_be_served_in_its_place_nothing_answers(
     stage: Stage, promoted: list[str]
 ) -> None:
     lost = key_id(signer("greta").public_key)
     early = stage.revocation("key", lost, "sam", since=NOW - 10)
-    assert [a.pulled_back for a in stage.revoking.revoke(early)] == [False]
-    assert stage.home.live(stage.model) is None
-    assert stage.authority.state(stage.model).incumbent is None
+    (affected,) = stage.revoking.revoke(early)
+    assert (affected.pulled_back, affected.unloaded) == (False, True)
+    assert stage.live() == (None, None, None)
+
+
+def test_a_data_plane_that_was_away_is_told_to_unload_when_it_is_back(
+    stage: Stage, digests: list[str]
+) -> None:
+    stage.double.away = True
+    (affected,) = stage.revoking.revoke(stage.revocation("model", digests[0], "sam"))
+    assert (affected.pulled_back, affected.unloaded) == (False, False)
+    with pytest.raises(GovernanceError):
+        stage.promotion.settle(stage.model)
+    stage.double.away = False
+    assert stage.live() == (None, None, digests[0])
+    stage.promotion.settle(stage.model)
+    assert stage.live() == (None, None, None)
+
+
+def test_what_governance_never_made_live_is_not_unloaded(stage: Stage) -> None:
+    digest = pack(stage.models, 9)
+    stage.submit(9, digest)
+    stage.plane.swap(stage.model, 9)
+    stage.promotion.settle(stage.model)
+    assert stage.live() == (None, None, digest)
+
+
+def test_a_broken_glass_of_a_first_model_is_unloaded_when_its_time_is_over(stage: Stage) -> None:
+    digest = stage.submit(1, digest_of(stage.models / stage.model / "1"))
+    stage.promotion.promote(stage.model, digest, [stage.glass(digest, "sam", "olga")])
+    stage.clock += 600
+    assert stage.rollback.expire(stage.model)
+    assert stage.live() == (None, None, None)
 
 
 def test_a_broken_glass_is_taken_back_when_its_time_is_over(

@@ -15,9 +15,9 @@ from governance.canonical import digest
 from governance.dsse import Envelope
 from governance.ledger.export import read_proof
 from governance.ledger.note import parse_key
-from governance.service.admin import acknowledgement
 from governance.service.client import CallError, Client
 from governance.service.door import MOST_STREAMS
+from governance.service.fleet import acknowledgement
 from governance.service.repository import digest_of
 from governance.service.rules import RULES
 from governance.service.service import SERVICES, methods
@@ -209,6 +209,9 @@ def test_the_whole_way_over_the_wire(served: Served) -> None:
         assert operator.call(request, "Promote").repeated_call
         status = operator.call(admin_pb2.StatusRequest(), "Status").models[0]
         assert (status.incumbent, status.recorded, status.served) == (found[1],) * 3
+        rows = stage.authority.ledger.reader.rows()
+        change = max(row.index for row in rows if row.kind == "promote_done")
+        proof = acknowledgement(GATEWAY, done.deployment, change)
         with served.client("gateway") as gateway:
             told = gateway.call(
                 admin_pb2.AcknowledgeDeploymentRequest(
@@ -216,7 +219,8 @@ def test_the_whole_way_over_the_wire(served: Served) -> None:
                     candidate=found[1],
                     deployment=done.deployment,
                     gateway=GATEWAY,
-                    signature=signer(GATEWAY).sign(acknowledgement(GATEWAY, done.deployment)),
+                    signature=signer(GATEWAY).sign(proof),
+                    change=change,
                 ),
                 "AcknowledgeDeployment",
             )

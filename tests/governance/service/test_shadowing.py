@@ -31,6 +31,8 @@ def test_a_candidate_that_agrees_passes_with_a_report_that_an_auditor_recomputes
     said = report_of(stage, passed[1])
     assert (said.verdict, said.n, said.d) == ("PASS", 1000, 0)
     assert verify(said).outcome == "PASS"
+    assert said.shift is not None
+    assert (said.shift.edges, said.shift.incumbent) == (("0.75",), (1000, 0))
     assert said.seed is not None
     seeds = [r for r in stage.authority.ledger.reader.rows() if r.kind == "seed"]
     assert commitment(bytes.fromhex(said.seed)).encode() in seeds[0].body

@@ -78,7 +78,7 @@ def test_every_default_and_both_ends_of_every_range_are_taken(key: str) -> None:
     field = FIELDS[key]
     slack = {"n_min": 1, "n_max": 10**9, "min_hours": 0, "t_max_hours": 8760}
     for value in (field.low, field.high):
-        changed = {**slack, key: value}
+        changed = {**slack, "labelled_min": 1, key: value}
         if key in ("min_hours", "n_min", "n_max", "t_max_hours"):
             changed = {"min_hours": 0, "t_max_hours": 8760, "n_min": 1, "n_max": 10**9, key: value}
         parse_policy(changed)

@@ -81,8 +81,9 @@ pub struct Decision<'a> {
 }
 
 /// An outcome that became known.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Outcome {
+    #[serde(rename = "request")]
     pub id: String,
     pub row: u32,
     pub time_ns: i64,

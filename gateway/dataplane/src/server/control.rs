@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::log::event;
 use super::{Server, http};
+use crate::config::Config;
 
 /// How long the process may take to send what it has when the server ends.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -63,11 +64,8 @@ pub fn start(
         command(&commands.telemetry),
         config.telemetry.otlp.is_empty(),
     ) {
-        start
-            .arg("--socket")
-            .arg(socket)
-            .args(["--otlp", &config.telemetry.otlp])
-            .args(["--every", &config.telemetry.export_seconds.to_string()]);
+        start.arg("--socket").arg(socket);
+        exports(&mut start, config);
         control.minders.push(Minder::of("telemetry", start)?);
     }
     // Without certificates for its door it is started by somebody else, or not at all.
@@ -84,9 +82,20 @@ pub fn start(
             .args(["--admin", &config.admin])
             .arg("--tls")
             .arg(&governance.tls);
+        if !config.telemetry.otlp.is_empty() {
+            exports(&mut start, config);
+        }
         control.minders.push(Minder::of("governance", start)?);
     }
     Ok(control)
+}
+
+/// Where a process exports what it counts, and how often.
+fn exports(start: &mut Command, config: &Config) {
+    let every = config.telemetry.export_seconds.to_string();
+    start
+        .args(["--otlp", &config.telemetry.otlp])
+        .args(["--every", &every]);
 }
 
 fn command(words: &[String]) -> Option<Command> {

@@ -1,12 +1,13 @@
 //! Outcomes that become known after the answer. They are taken if they can be written down beside
-//! the decisions that they belong to; all of a report or none.
+//! the decisions that they belong to; all of a report or none. Comparisons that run are told of them
+//! too, whether the log holds the request or not.
 
 use bytes::Bytes;
 
 use super::Server;
 use super::callers::Rights;
 use super::metadata::decode;
-use crate::decisions::{Log, MOST_ID, Outcome, wall_ns};
+use crate::decisions::{MOST_ID, Outcome, wall_ns};
 use crate::wire::feedback as pb;
 use crate::wire::framing::frame;
 use crate::wire::status::{Code, Retry, Status};
@@ -37,22 +38,25 @@ pub fn report(
         return Err(Status::new(Code::Unimplemented, text));
     };
     let request: pb::ReportRequest = decode(message, "ReportRequest")?;
-    let all = request.outcomes.len();
-    let outcomes = outcomes(log, request)?;
-    if !outcomes.is_empty() && !log.reported(port, &outcomes) {
+    let outcomes = outcomes(request)?;
+    let kept = outcomes.iter().filter(|outcome| log.holds(&outcome.id));
+    let kept: Vec<Outcome> = kept.cloned().collect();
+    if !kept.is_empty() && !log.reported(port, &kept) {
         let text = "outcomes come faster than they can be written; send this report again";
         let status = Status::new(Code::ResourceExhausted, text);
         return Err(status.retry(Retry::After(AGAIN)));
     }
+    for (_, route, _) in server.table.load().shadows() {
+        route.ends.reported(&outcomes);
+    }
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(frame(&pb::ReportResponse {
-        accepted: count(outcomes.len()),
-        not_sampled: count(all - outcomes.len()),
+        accepted: count(kept.len()),
+        not_sampled: count(outcomes.len() - kept.len()),
     }))
 }
 
-/// Those of requests that are in the sample.
-fn outcomes(log: &Log, request: pb::ReportRequest) -> Result<Vec<Outcome>, Status> {
+fn outcomes(request: pb::ReportRequest) -> Result<Vec<Outcome>, Status> {
     if request.outcomes.len() > MOST {
         let sent = request.outcomes.len();
         return Err(Status::invalid(format!(
@@ -76,17 +80,15 @@ fn outcomes(log: &Log, request: pb::ReportRequest) -> Result<Vec<Outcome>, Statu
         let Some(label) = outcome.label.filter(|l| l.is_finite()) else {
             return refused("label must be a number".into());
         };
-        if log.holds(&id) {
-            outcomes.push(Outcome {
-                id,
-                row: outcome.row,
-                time_ns: match outcome.time_ns {
-                    0 => now,
-                    told => told,
-                },
-                label,
-            });
-        }
+        outcomes.push(Outcome {
+            id,
+            row: outcome.row,
+            time_ns: match outcome.time_ns {
+                0 => now,
+                told => told,
+            },
+            label,
+        });
     }
     Ok(outcomes)
 }

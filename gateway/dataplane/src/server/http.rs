@@ -103,17 +103,13 @@ async fn control(server: &Server, request: Request<Incoming>) -> Response<Full<B
     }
 }
 
-/// Of each model that has one, what its shadow found since the last question. That of a canary sees
-/// the canary's own answers: it is the incumbent there.
+/// Of each model that has one, what its shadow found since the last question.
 fn shadows(server: &Server) -> Value {
     let table = server.table.load();
-    let current = table.families.iter().filter_map(|(name, family)| {
-        let current = family.current.as_ref()?;
-        let canary = current.canary.load_full();
-        let answering = canary.as_ref().map_or(current, |c| &c.model);
-        let mut told = answering.shadow.load_full()?.told();
-        told["canary"] = canary.is_some().into();
-        Some((name.clone(), told))
+    let current = table.shadows().map(|(name, route, canary)| {
+        let mut told = route.told();
+        told["canary"] = canary.into();
+        (name.to_owned(), told)
     });
     Value::Object(current.collect())
 }

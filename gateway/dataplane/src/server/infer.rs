@@ -238,17 +238,18 @@ fn prepare(
         payload,
         outputs,
     } = request::rows(request, size, &found.contract)?;
+    // An id that was made is one that the answer tells.
+    let named = sampled.as_ref().map_or(&*id, |s| &*s.id);
+    let logged = sampled.is_some() && found.logged.is_some();
+    let shadow = found.shadow.load();
+    let pair = shadow.as_ref().and_then(|route| {
+        let pair = route.arrive(&asked.rights.name, segment.as_deref())?;
+        Some(pair.named(named, logged))
+    });
     let wish = Wish { id, rows, outputs };
     let draft = sampled.zip(found.logged.as_ref());
     let draft =
         draft.map(|(sampled, model)| Draft::new(sampled, key, model, rows, &payload, asked.port));
-    let shadow = found.shadow.load();
-    let mut pair = shadow
-        .as_ref()
-        .and_then(|route| route.arrive(&asked.rights.name, segment.as_deref()));
-    if let (Some(pair), Some(draft)) = (&mut pair, &draft) {
-        pair.logged_as(Some(draft.id()));
-    }
     finished.draft = draft.map(Box::new);
     let wanting = Wanting {
         payload,
@@ -386,7 +387,7 @@ async fn compute(
     for (index, part) in parts_of(rows, model).into_iter().enumerate() {
         // Its rows would not be known by their numbers in the request.
         if let (Some(pair), Place::Rows(_)) = (&mut pair, &part.place) {
-            pair.logged_as(None);
+            pair.nameless();
         }
         let (reply, answer) = oneshot::channel();
         let ticket = ticket();

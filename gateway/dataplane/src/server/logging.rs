@@ -49,10 +49,6 @@ impl Draft {
         }
     }
 
-    pub fn id(&self) -> &str {
-        &self.sampled.id
-    }
-
     /// What the answer tells beside the outputs: the id that the request was given.
     pub fn told(&self) -> Vec<u8> {
         if !self.sampled.made {

@@ -15,7 +15,7 @@ use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
 use crate::model::load::LoadReport;
 use crate::model::text::TextStage;
-use crate::shadow::Door;
+use crate::shadow::{Door, Route};
 use crate::wire::response::Template;
 use crate::wire::status::{Code, Status};
 
@@ -206,6 +206,18 @@ impl Table {
 
     pub fn live(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.families.values().flat_map(Family::live)
+    }
+
+    /// Name, shadow, and whether it is a canary's, of every model that has one. That of a canary sees
+    /// the canary's own answers: it is the incumbent there.
+    pub fn shadows(&self) -> impl Iterator<Item = (&str, Arc<Route>, bool)> {
+        self.families.iter().filter_map(|(name, family)| {
+            let current = family.current.as_ref()?;
+            let canary = current.canary.load();
+            let answering = canary.as_ref().map_or(current, |c| &c.model);
+            let route = answering.shadow.load_full()?;
+            Some((name.as_str(), route, canary.is_some()))
+        })
     }
 
     /// (name, error) of every model of which no version answers because one failed to load.

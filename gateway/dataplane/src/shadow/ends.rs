@@ -11,9 +11,12 @@ use serde_json::{Value, json};
 use super::queue::tried;
 use super::sampler::{Choice, Closed};
 use crate::clock::Ticks;
+use crate::decisions::Outcome;
 
 /// Ends kept at most until they are fetched; more are lost, and counted.
 const KEPT: usize = 16_384;
+/// Outcomes kept at most until they are fetched.
+const KEPT_OUTCOMES: usize = 65_536;
 
 /// Every pair ends as exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,6 +37,10 @@ pub struct Compared {
     pub candidate: bool,
     /// The score moved by more than `score_epsilon`.
     pub moved: bool,
+    pub incumbent_score: f64,
+    pub candidate_score: f64,
+    /// Which of the request's rows it is.
+    pub row: usize,
     /// Time of the same batch on the same thread, in ns, one after the other; 0 for the incumbent
     /// if it failed when run again.
     pub incumbent_ns: Ticks,
@@ -49,8 +56,8 @@ pub struct Ended {
     pub choice: Choice,
     pub caller: Box<str>,
     pub segment: Option<Box<str>>,
-    /// Told to nobody; it is here so that the runner frees nothing of a serving thread's.
-    #[serde(skip)]
+    /// By which outcomes that come later are joined to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Box<str>>,
     pub end: End,
     #[serde(flatten)]
@@ -101,6 +108,9 @@ pub struct Ends {
     serving: Mutex<Told>,
     /// By the runner alone.
     runner: Mutex<Vec<Ended>>,
+    /// Outcomes that were reported while the shadow ran, of whatever request: who asks has the pairs.
+    outcomes: Mutex<Vec<Outcome>>,
+    outcomes_lost: AtomicU64,
     /// Nobody will ask any more.
     over: AtomicBool,
     lost: AtomicU64,
@@ -116,6 +126,8 @@ impl Default for Ends {
                 closed: Vec::with_capacity(KEPT),
             }),
             runner: Mutex::new(Vec::with_capacity(KEPT)),
+            outcomes: Mutex::default(),
+            outcomes_lost: AtomicU64::new(0),
             over: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             counts: Counts::default(),
@@ -136,6 +148,15 @@ impl Ends {
     pub fn ran(&self, ended: Ended) {
         let mut ends = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
         self.put(&mut ends, ended);
+    }
+
+    /// Keeps outcomes; those beyond what there is room for are lost, and counted.
+    pub fn reported(&self, outcomes: &[Outcome]) {
+        let mut kept = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = (KEPT_OUTCOMES - kept.len()).min(outcomes.len());
+        kept.extend_from_slice(&outcomes[..room]);
+        let lost = (outcomes.len() - room) as u64;
+        self.outcomes_lost.fetch_add(lost, Relaxed);
     }
 
     pub fn close(&self, closed: Closed) {
@@ -166,10 +187,44 @@ impl Ends {
         if let Some(mut ran) = tried(&self.runner) {
             ends.extend(ran.drain(..));
         }
+        let outcomes: Vec<Outcome> = {
+            let mut kept = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *kept)
+        };
         json!({
             "closed": closed,
             "ends": ends,
             "lost": self.lost.load(Relaxed),
+            "outcomes": outcomes,
+            "outcomes_lost": self.outcomes_lost.load(Relaxed),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_told_once_and_those_without_room_are_counted() {
+        let ends = Ends::default();
+        let outcome = Outcome {
+            id: "r-1".into(),
+            row: 2,
+            time_ns: 7,
+            label: 1.0,
+        };
+        ends.reported(std::slice::from_ref(&outcome));
+        let told = ends.drain();
+        let expected = json!([{"request": "r-1", "row": 2, "time_ns": 7, "label": 1.0}]);
+        assert_eq!(told["outcomes"], expected);
+        ends.reported(&vec![outcome; KEPT_OUTCOMES + 3]);
+        let told = ends.drain();
+        assert_eq!(
+            told["outcomes"].as_array().map(Vec::len),
+            Some(KEPT_OUTCOMES)
+        );
+        assert_eq!(told["outcomes_lost"], 3);
+        assert_eq!(ends.drain()["outcomes"], json!([]));
     }
 }

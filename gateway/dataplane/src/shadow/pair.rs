@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ends::{End, Ended, Ends};
 use super::sampler::Choice;
+use crate::decisions::MOST_ID;
 
 /// How far a pair has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +24,10 @@ pub struct Pair {
     choice: Choice,
     caller: Box<str>,
     segment: Option<Box<str>>,
-    /// The request's id, if the decision log holds it.
+    /// The request's id, if it has one by which its row can be told.
     request: Option<Box<str>>,
+    /// The decision log holds the request.
+    logged: bool,
     stage: Stage,
     ends: Arc<Ends>,
 }
@@ -36,18 +39,31 @@ impl Pair {
             caller: caller.into(),
             segment: segment.map(Into::into),
             request: None,
+            logged: false,
             stage: Stage::Asked,
             ends,
         }
     }
 
-    /// The decision log holds the request under this id; `None`: its rows are not told apart any more.
-    pub fn logged_as(&mut self, request: Option<&str>) {
-        self.request = request.map(Into::into);
+    /// The request's id, by which its outcome is known later; `logged`: the decision log holds it.
+    /// One that is empty, or longer than an outcome's may be, is none.
+    pub fn named(mut self, request: &str, logged: bool) -> Self {
+        if (1..=MOST_ID).contains(&request.len()) {
+            self.request = Some(request.into());
+            self.logged = logged;
+        }
+        self
     }
 
-    pub fn request(&self) -> Option<&str> {
-        self.request.as_deref()
+    /// Its rows are not told apart any more: no outcome can be of the one that is compared.
+    pub fn nameless(&mut self) {
+        self.request = None;
+        self.logged = false;
+    }
+
+    /// The id under which the decision log holds the request.
+    pub fn logged_as(&self) -> Option<&str> {
+        self.request.as_deref().filter(|_| self.logged)
     }
 
     /// Which of a part's rows is compared: by the hash, so that it is known beforehand.
@@ -141,7 +157,8 @@ mod tests {
         let mut late = pair(&ends, 3);
         late.started();
         late.candidate_timeout();
-        let mut fine = pair(&ends, 4);
+        let mut fine = pair(&ends, 4).named("r-4", false);
+        assert_eq!(fine.logged_as(), None, "the decision log does not hold it");
         fine.started();
         fine.complete(Compared::default());
         let told = ends.drain();
@@ -156,5 +173,7 @@ mod tests {
             "complete",
         ];
         assert_eq!(words, expected);
+        assert_eq!(found[4]["request"], "r-4");
+        assert_eq!(found[3].get("request"), None);
     }
 }

@@ -111,7 +111,7 @@ fn compare(route: &Route, incumbent: &mut Side, candidate: &mut Side, batches: &
     let mut rows: Vec<At> = Vec::new();
     for (batch, held) in batches.iter().enumerate() {
         for (part, held) in held.parts.iter().enumerate() {
-            let pair = held.pair.as_ref().filter(|p| p.request().is_some());
+            let pair = held.pair.as_ref().filter(|p| p.logged_as().is_some());
             let kept = pair.filter(|_| route.written.is_some());
             let kept = kept.map(|pair| pair.row(held.rows));
             rows.extend((0..held.rows).map(|row| At {
@@ -167,7 +167,7 @@ fn write(route: &Route, batch: &Mirrored, first: usize, kept: &[Kept]) {
     let mut first_row = first;
     for part in &batch.parts {
         if let Some(pair) = &part.pair
-            && let Some(request) = pair.request()
+            && let Some(request) = pair.logged_as()
             && let row = pair.row(part.rows)
             && let Some((_, outputs)) = kept.iter().find(|(at, _)| *at == first_row + row)
         {
@@ -210,6 +210,9 @@ fn tell(
                 incumbent: incumbent.decide(before),
                 candidate: candidate.decide(score),
                 moved: (score - before).abs() > route.wishes.score_epsilon,
+                incumbent_score: before,
+                candidate_score: score,
+                row: 0,
                 incumbent_ns: timed.incumbent_ns,
                 candidate_ns: timed.candidate_ns,
                 rows: scores.len(),
@@ -226,10 +229,10 @@ fn tell(
     let mut first_row = 0;
     for part in &mut batch.parts {
         if let Some(pair) = part.pair.take() {
-            let row = first_row + pair.row(part.rows);
-            match verdicts.get(row).copied().flatten() {
+            let row = pair.row(part.rows);
+            match verdicts.get(first_row + row).copied().flatten() {
                 Some(_) if timed.late => pair.candidate_timeout(),
-                Some(compared) => pair.complete(compared),
+                Some(compared) => pair.complete(Compared { row, ..compared }),
                 None => pair.candidate_error(),
             }
         }
