@@ -23,6 +23,7 @@ KINDS = (
     "decision_log",
     "encoder_share",
     "train",
+    "neighbour",
     "gpu_host_cost",
     "gpu_soak",
 )

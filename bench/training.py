@@ -50,10 +50,15 @@ def training(s: Scenario, say: Say) -> Result:
     from trainer.datasets import DataError  # noqa: PLC0415
 
     try:
-        spec = recipe(s.model, Path(os.environ.get(VARIABLE, DATA)))
+        spec = recipe(s.model, data_folder())
         return MEASURED[s.model](s, spec, say)
     except (InputError, TrainError) as error:
         raise DataError(str(error)) from error
+
+
+def data_folder() -> Path:
+    """Where the recipes' data is."""
+    return Path(os.environ.get(VARIABLE, DATA))
 
 
 def fitted(spec: Spec, name: str, train: Examples, folds: int, say: Say, **more: float) -> Fitted:

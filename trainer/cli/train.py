@@ -180,10 +180,13 @@ def run(
     """Run the loop to its end, from wherever it was. Exit code 1 if nothing could be proposed."""
     from trainer.cli.progress import Progress, follow  # noqa: PLC0415
     from trainer.spec.read import read_spec  # noqa: PLC0415
+    from trainer.specialise.sandbox import give_way  # noqa: PLC0415
 
     try:
         spec = read_spec(file)
         signer = FileSigner.open(key, passphrase(passphrase_file, as_json))
+        # What the loop computes itself gives way as its fits do.
+        give_way(spec.specialise.nice)
         with Progress(spec) as progress:
             ended = follow(spec, signer, runs, seals, progress, ray=not no_ray, address=address)
     except SpecError as error:
