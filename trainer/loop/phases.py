@@ -277,4 +277,5 @@ def _report(
         (desk.store.model(given.reference), given.reference_threshold),
         baselines(desk.examples(train), asked[0].examples, desk.spec),
         given.leaked,
+        given.protected,
     )

@@ -89,6 +89,7 @@ class Drawn:
     held_out: Suite
     leaks: Leaks
     plain: Fitted
+    protected: tuple[str, ...]
 
 
 def check_means(spec: Spec, folder: Path) -> str:
@@ -158,7 +159,7 @@ def draw(spec: Spec, version: int) -> Drawn:
         tuple(i for s in scans for i in s.exact),
         tuple(i for s in scans for i in s.runs),
     )
-    return Drawn(parts, found[0], found[1], leaks, made)
+    return Drawn(parts, found[0], found[1], leaks, made, loaded.protected)
 
 
 def lock(spec: Spec, folder: Folder, signer: Signer, version: int = 1) -> Drawn:
@@ -216,6 +217,7 @@ def prepare(spec: Spec, folder: Folder, store: Store, locked: Lock, version: int
         reference=store.put_model(reference),
         reference_name=name,
         reference_threshold=threshold,
+        protected=drawn.protected,
     )
 
 
