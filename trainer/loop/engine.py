@@ -213,6 +213,7 @@ class Loop:
                 asked.folds,
                 asked.seed,
                 asked.base,
+                self.desk.spec.specialise.workers,
             )
             for one in asked.trials
         }

@@ -6,14 +6,13 @@ the held-out set, and `propose`, which packs a model.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from trainer.errors import TrainError
 from trainer.evaluation import seal as seals
 from trainer.evaluation import suite as suites
 from trainer.evaluation.bounds import bound
@@ -44,8 +43,10 @@ from trainer.loop.types import (
 from trainer.spec.spec import METRICS, Spec
 from trainer.specialise.trial import Outcome, Trial
 
-# Runs a list of trials side by side on the same training cases; outcomes in the same order.
-Fit = Callable[[list[Trial], Examples], list[Outcome]]
+# Is told a trial's place and outcome as soon as it is there.
+Done = Callable[[int, Outcome], None]
+# Runs a list of trials on the same training cases, as many at once as there is room for.
+Fit = Callable[[list[Trial], Examples, Done], None]
 # Says how far a phase is.
 Say = Callable[[str], None]
 
@@ -121,12 +122,12 @@ def specialise(
     known: Mapping[int, Tried],
     keep: Callable[[Planned, Tried], None],
 ) -> tuple[SpecialiseOut, str]:
-    """Fit the round's trials side by side; those that are known already are not fitted again.
+    """Fit the round's trials; those that are known already are not fitted again.
 
     Args:
         desk: of the run.
         given: the trials.
-        fit: fits side by side.
+        fit: fits.
         known: outcomes by the trial's number.
         keep: is told each outcome as soon as it is there.
     """
@@ -149,19 +150,26 @@ def specialise(
             base=given.base,
             device=s.device,
             checkpoints=str(desk.folder.root / "checkpoints"),
+            workers=s.workers,
         )
         for one in left
     ]
-    # In batches, so that a kill loses no more than what runs side by side.
-    for at in range(0, len(left), _side_by_side(desk)):
-        batch = slice(at, at + _side_by_side(desk))
-        numbers = ", ".join(str(one.number) for one in left[batch])
-        desk.say(f"trial {numbers}: {', '.join(one.method for one in left[batch])}")
-        begun = time.monotonic()
-        for one, outcome in zip(left[batch], fit(wanted[batch], train), strict=True):
-            tried = _told(desk, one, outcome, train, time.monotonic() - begun)
-            keep(one, tried)
-            found[one.number] = tried
+
+    # Kept one by one, so that a kill loses no more than what runs at that moment.
+    def done(place: int, outcome: Outcome) -> None:
+        one = left[place]
+        tried = _told(desk, one, outcome, train)
+        keep(one, tried)
+        found[one.number] = tried
+        desk.say(
+            f"trial {one.number}: {tried.failed or f'{one.method} {tried.score:.4f} by folds'}"
+        )
+
+    if left:
+        desk.say(f"trials {', '.join(str(one.number) for one in left)}")
+        fit(wanted, train, done)
+    if missing := [str(one.number) for one in left if one.number not in found]:
+        raise TrainError(f"Trials without an outcome: {', '.join(missing)}.")
     trials = tuple(found[one.number] for one in given.trials)
     sign = 1.0 if METRICS[spec.first_metric] else -1.0
     fitted = [i for i, t in enumerate(trials) if t.score is not None]
@@ -176,11 +184,7 @@ def specialise(
     return SpecialiseOut(trials, best), "; ".join([reason, *failed])
 
 
-def _side_by_side(desk: Desk) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // desk.spec.specialise.cores)
-
-
-def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples, seconds: float) -> Tried:
+def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples) -> Tried:
     if outcome.fitted is None:
         return Tried(
             one.number,
@@ -194,7 +198,7 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples, seconds: 
             0.0,
             outcome.confined,
             outcome.failed,
-            seconds,
+            outcome.seconds,
         )
     made = outcome.fitted
     known = np.flatnonzero(np.isfinite(made.fold_scores))
@@ -213,7 +217,7 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples, seconds: 
         made.difference,
         outcome.confined,
         "",
-        seconds,
+        outcome.seconds,
     )
 
 

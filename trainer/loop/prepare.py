@@ -103,6 +103,11 @@ def check_means(spec: Spec, folder: Path) -> str:
         one = method(name)
         if one.shading != (spec.task == "shading"):
             raise SpecError(f"The method {name!r} is not for the task {spec.task!r}.")
+        if spec.specialise.workers > 1 and not one.torch:
+            raise SpecError(
+                f"specialise.workers is {spec.specialise.workers}, but {name!r} fits in one "
+                "process; methods of texts with an encoder can be fitted by several."
+            )
         if one.torch:
             missing = [p for p in TORCH_PACKAGES if importlib.util.find_spec(p) is None]
             if missing:

@@ -30,6 +30,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "specialise.trials": (1, 1000),
     "specialise.folds": (2, 20),
     "specialise.cores": (1, 1024),
+    "specialise.workers": (1, 1024),
     "specialise.memory_gib": (0.25, 4096),
     "specialise.nice": (0, 19),
     "specialise.trial_seconds": (1, 1e7),

@@ -89,6 +89,7 @@ class Specialise:
     base: str = ""
     device: str = "cpu"
     cores: int = 1
+    workers: int = 1
     memory_gib: float = 4.0
     nice: int = 15
     trial_seconds: float = 1800.0

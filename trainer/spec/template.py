@@ -55,6 +55,7 @@ memory_gib = 4.0
 nice = 15
 trial_seconds = 1800.0
 targeted = true                  # later rounds weigh what failed more
+# workers = 2                    # on Ray: so many fit a text method together, `cores` each
 # base = "minilm"                # text_lora: a Hugging Face directory with weights
 # device = "cpu"                 # "cuda" is refused where there is none
 
