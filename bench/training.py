@@ -183,8 +183,10 @@ def text(s: Scenario, spec: Spec, say: Say) -> Result:
     name = spec.specialise.methods[0]
     made = fitted(spec, name, train, spec.specialise.folds, say, **spec.specialise.parameters)
     of = scored(made.model.scores(test, 2), test, 0.5, spec)
-    (beside,) = baselines(train, test, spec).values()
-    other = scored(beside, test, 0.5, spec)
+    others = {
+        name: scored(of, test, 0.5, spec) for name, of in baselines(train, test, spec).items()
+    }
+    other = others.pop("TF-IDF and logistic regression")
     figures = [
         _figure("AUC, later posts", _bound("auc", of), s.targets[0]),
         _figure("AUC, TF-IDF and logistic regression", _bound("auc", other)),
@@ -193,6 +195,7 @@ def text(s: Scenario, spec: Spec, say: Say) -> Result:
             difference("auc", of, other, level=LEVEL, resamples=RESAMPLES, seed=SEED),
             0.0,
         ),
+        *(_figure(f"AUC, {name}", _bound("auc", of)) for name, of in others.items()),
         Figure("graph's scores off torch's, at most", "", (made.difference,), 1e-3, at_least=False),
     ]
     return _result(s, spec, figures, method=made.method, test_posts=len(test))

@@ -19,7 +19,7 @@ from trainer.evaluation.bounds import bound
 from trainer.evaluation.metrics import measure, scored, threshold_of
 from trainer.evaluation.plain import baselines
 from trainer.evaluation.suite import Suite
-from trainer.examples import Examples
+from trainer.examples import Examples, Floats
 from trainer.loop import judge
 from trainer.loop.diagnose import diagnose as find_clusters
 from trainer.loop.prepare import Folder
@@ -233,7 +233,8 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
     best, spent, why = found.best, found.spent, found.reason
     if best.score is None:
         return _or_on(spec, given.round, best, spent, why, None)
-    report = _report(desk, given, train, [suite], best.model, best.threshold)
+    beside = baselines(desk.examples(train), suite.examples, spec)
+    report = _report(desk, given, beside, [suite], best)
     if not report.holds:
         missed = ", ".join(g.metric for g in report.gates if g.holds is False)
         lost = len(report.lost.names)
@@ -252,7 +253,7 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
         return AssessOut("stop", f"held-out exposure: {reason}", best, spent, report), reason
     looks.look(given.held_out.digest, best.model)
     held = seals.unseal(given.held_out, desk.folder.key(spec))
-    whole = _report(desk, given, train, [suite, held], best.model, best.threshold)
+    whole = _report(desk, given, beside, [suite, held], best)
     if whole.holds:
         reason = f"target met: {why}; core, held-out and regressions hold in one run"
         return AssessOut("propose", reason, best, spent, whole), reason
@@ -271,15 +272,19 @@ def _or_on(
 
 
 def _report(
-    desk: Desk, given: AssessIn, train: str, asked: list[Suite], model: str, threshold: float
+    desk: Desk,
+    given: AssessIn,
+    beside: Mapping[str, Floats],
+    asked: list[Suite],
+    best: Best,
 ) -> Report:
     return judge.judge(
         desk.spec,
         asked,
-        desk.store.model(model),
-        threshold,
+        desk.store.model(best.model),
+        best.threshold,
         (desk.store.model(given.reference), given.reference_threshold),
-        baselines(desk.examples(train), asked[0].examples, desk.spec),
+        beside,
         given.leaked,
         given.protected,
     )

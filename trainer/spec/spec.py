@@ -116,6 +116,7 @@ class Decide:
     miss: float = 1.0
     false_alarm: float = 1.0
     labels: tuple[str, str] = ("negative", "positive")
+    descriptions: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ divergence = 0.05                # a round that falls this far below the best is
 miss = 1.0
 false_alarm = 1.0
 labels = ["negative", "positive"]
+# descriptions = ["", ""]        # the classes in words: the base model untrained is asked by them
 
 [propose]
 repository = "models"
