@@ -25,7 +25,7 @@ from trainer.evaluation.bounds import Bound, bound, difference
 from trainer.evaluation.metrics import Scored, precision_at, scored
 from trainer.evaluation.plain import baselines
 from trainer.evaluation.split import split
-from trainer.examples import Examples
+from trainer.examples import Examples, joined
 from trainer.recipes import card_fraud, sources
 from trainer.recipes.shipped import recipe
 from trainer.spec.spec import Spec
@@ -160,7 +160,7 @@ def shading(s: Scenario, spec: Spec, say: Say) -> Result:
 def names(s: Scenario, spec: Spec, say: Say) -> Result:
     """Fitted without the held-out names, judged on them; no registered domain is on both sides."""
     parts = split(sources.load(spec), spec)
-    rest = _joined(parts.train, parts.core)
+    rest = joined(parts.train, parts.core)
     made = fitted(spec, "ngrams", rest, 2, say)
     say(f"{s.name}: baseline and intervals")
     of = scored(made.model.scores(parts.held_out), parts.held_out, 0.5, spec)
@@ -223,19 +223,6 @@ def _group(of: Scored, examples: Examples, name: str, value: str) -> dict[str, A
         "refused_at_0.5": float(np.mean(part.scores >= 0.5)),
         "auc": [b.low, b.value, b.high],
     }
-
-
-def _joined(one: Examples, other: Examples) -> Examples:
-    empty = np.zeros((len(one) + len(other), 0), np.float32)
-    return Examples(
-        ids=(*one.ids, *other.ids),
-        x=np.concatenate([one.x, other.x]) if one.names else empty,
-        texts=(*one.texts, *other.texts),
-        y=np.concatenate([one.y, other.y]),
-        value=np.concatenate([one.value, other.value]),
-        names=one.names,
-        slices={k: (*v, *other.slices[k]) for k, v in one.slices.items()},
-    )
 
 
 def _result(s: Scenario, spec: Spec, figures: list[Figure], **more: Any) -> Result:

@@ -216,6 +216,39 @@ def run(
 
 
 @app.command()
+def label(
+    file: File,
+    texts: Annotated[Path, typer.Option(help="A table with texts to label.", metavar="CSV")],
+    out: Annotated[Path, typer.Option(help="Where labelled texts go.", metavar="CSV")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a large model label texts, once it agrees with known cases; exit code 1 if not."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from trainer.codec import to_plain  # noqa: PLC0415
+    from trainer.spec.read import read_spec  # noqa: PLC0415
+    from trainer.teacher.ask import Endpoint  # noqa: PLC0415
+    from trainer.teacher.label import label as label_texts  # noqa: PLC0415
+
+    try:
+        spec = read_spec(file)
+        endpoint = Endpoint(spec.teacher, spec.decide.labels, spec.decide.descriptions)
+        with Console(stderr=True).status("teacher") as shown:
+            made = label_texts(spec, endpoint, texts, out, shown.update)
+    except SpecError as error:
+        fail(str(error), USAGE, as_json)
+    except TrainError as error:
+        fail(str(error), REFUSED, as_json)
+    if as_json:
+        emit(to_plain(made))
+    say(
+        f"{made.labelled:,} texts labelled in {out}, {made.silent:,} left without a label, "
+        f"{made.calls:,} calls; the teacher agrees with at least {made.check.low:.3f} of known "
+        f'cases. Next: data.more = "{out}", then lock.'
+    )
+
+
+@app.command()
 def status(file: File, runs: Runs = None, seals: Seals = SEALS, as_json: AsJson = False) -> None:
     """Show how far the newest run is."""
     from trainer.cli.told import show_status  # noqa: PLC0415

@@ -24,7 +24,7 @@ from trainer.evaluation.lock import Lock
 from trainer.evaluation.metrics import threshold_of
 from trainer.evaluation.plain import plain
 from trainer.evaluation.seal import Sealed
-from trainer.evaluation.split import Parts, split
+from trainer.evaluation.split import Parts, split, with_more
 from trainer.evaluation.suite import Suite
 from trainer.loop.store import Store
 from trainer.loop.types import Prepared
@@ -148,7 +148,7 @@ def draw(spec: Spec, version: int) -> Drawn:
         raise SpecError(
             f"The cases are {kind}, and a method of specialise.methods is not for them."
         )
-    parts = split(loaded, spec)
+    parts = with_more(split(loaded, spec), spec)
     made = plain(parts.train, spec)
     found = []
     for name, part in (("core", parts.core), ("held_out", parts.held_out)):

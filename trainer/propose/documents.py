@@ -32,6 +32,7 @@ from governance.bundle.groups import (
 from trainer import codec
 from trainer.evaluation.bounds import Bound
 from trainer.evaluation.lock import Lock
+from trainer.evaluation.split import MORE
 from trainer.examples import Examples
 from trainer.loop.types import Gated, ProposeIn
 from trainer.propose.origin import Origin
@@ -129,11 +130,16 @@ def data_sets(parts: Parts) -> tuple[DataSet, ...]:
     data, ready = parts.spec.data, parts.given.prepared
     begins, ends = _day(data.begins), _day(data.ends)
     core = next(g for g in parts.given.report.gates if g.on == "core")
-    named = (
+    named: tuple[tuple[str, str, int, str], ...] = (
         ("training cases", parts.train.digest, len(parts.train), "training"),
         ("core suite", parts.locked.core, core.n, "validation"),
         ("held-out suite", ready.held_out.digest, ready.held_out.cases, "held_out"),
     )
+    if data.more:
+        rows = sum(name.startswith(MORE) for name in parts.train.ids)
+        teacher = parts.spec.teacher.model or "a teacher"
+        file = file_digest(parts.spec.path(data.more))
+        named += ((f"of the training cases, labelled by {teacher}", file, rows, "training"),)
     return tuple(
         DataSet(
             name=name,
