@@ -165,7 +165,7 @@ def learn(
         optimiser, lambda s: min((s + 1) / warm, (total - s) / max(total - warm, 1))
     )
     kept = Path(task.checkpoint) / f"{name}-{CHECKPOINT}" if task.checkpoint else None
-    begin = _resume(kept, model, optimiser, schedule)
+    begin = resume(kept, model, optimiser, schedule)
     if kept is not None and peers.rank == 0:
         with kept.with_suffix(".starts").open("a") as starts:
             starts.write(f"{begin} of {total}\n")
@@ -195,13 +195,14 @@ def learn(
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
         if kept is not None and peers.rank == 0 and (number + 1) % int(p["checkpoint_steps"]) == 0:
-            _keep(kept, model, optimiser, schedule, number + 1)
+            keep(kept, model, optimiser, schedule, number + 1)
         if done is not None:
             done(number)
     return model.eval()
 
 
-def _keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> None:
+def keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> None:
+    """Write down what was learnt and where the fit is, whole or not at all."""
     import torch  # noqa: PLC0415
 
     learnt = {n: w for n, w in model.named_parameters() if w.requires_grad}
@@ -218,7 +219,8 @@ def _keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> N
     partial.replace(path)
 
 
-def _resume(path: Path | None, model: Any, optimiser: Any, schedule: Any) -> int:
+def resume(path: Path | None, model: Any, optimiser: Any, schedule: Any) -> int:
+    """The step to go on from: that of the checkpoint, 0 if there is none that can be read."""
     import torch  # noqa: PLC0415
 
     if path is None or not path.exists():
