@@ -195,5 +195,5 @@ def learn(
         optimiser.zero_grad(set_to_none=True)
         if checkpoint is not None and (number + 1) % fit.checkpoint_steps == 0:
             keep(checkpoint, model, optimiser, schedule, number + 1)
-        say(f"step {number + 1} of {total}, {float(loss):.3f} nats a token")
+        say(f"step {number + 1} of {total}, {loss.item():.3f} nats a token")
     return model.eval()

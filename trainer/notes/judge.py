@@ -8,7 +8,7 @@ clinician wrote it, given its true header: lower is better, and exp of it is the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,6 @@ def judged(
     say: Callable[[str], None] = lambda _text: None,
 ) -> Judged:
     """Ask a model. The dialogue is read once; headers and text go on from there."""
-    import torch  # noqa: PLC0415
-
     model.eval()
     options = [words.header(name) for name in headers]
     named, nats, tokens = [], [], []
@@ -57,40 +55,47 @@ def judged(
         say(f"section {number} of {len(sections)}")
         text = words.text(one)
         said = [*options, (*words.header(one.header), *text)]
-        with torch.no_grad():
-            found = _after(model, words.given(one), said, words.end, device)
+        found = after(model, words.given(one), said, words.end, device)
         named.append(headers[int(np.argmax([float(f.sum()) for f in found[:-1]]))])
         nats.append(-float(found[-1][-len(text) :].sum()))
         tokens.append(len(text))
     return Judged(tuple(named), np.array(nats), np.array(tokens, np.float64))
 
 
-def _after(
+def after(
     model: Any, given: tuple[int, ...], said: Sequence[tuple[int, ...]], pad: int, device: str
 ) -> list[Floats]:
     """For each continuation float64 [tokens]: the logarithm of each token's probability."""
     import torch  # noqa: PLC0415
 
-    read = model(input_ids=torch.tensor([given], device=device), use_cache=True, logits_to_keep=1)
-    first = read.logits[0, -1].float().log_softmax(-1)
-    # The short ones together, and the last, which is long, alone: padding would be most of it.
-    found: list[Floats] = []
-    for group in (said[:-1], said[-1:]):
-        known = copy.deepcopy(read.past_key_values)
-        known.batch_repeat_interleave(len(group))
-        width = max(len(one) for one in group) - 1
-        ids = np.full((len(group), width), pad, np.int64)
-        for at, one in enumerate(group):
-            ids[at, : len(one) - 1] = one[:-1]
-        more = (
-            model(input_ids=torch.from_numpy(ids).to(device), past_key_values=known, use_cache=True)
-            .logits.float()
-            .log_softmax(-1)
-        )
-        for at, one in enumerate(group):
-            later = more[at, range(len(one) - 1), list(one[1:])].double().cpu().numpy()
-            found.append(np.concatenate([[float(first[one[0]])], later]))
-    return found
+    with torch.no_grad():
+        read = model(input_ids=torch.tensor([given], device=device), use_cache=True)
+        first = read.logits[0, -1].float().log_softmax(-1)
+        # The short ones together, and the last, which is long, alone: padding would be most of it.
+        known = copy.deepcopy(read.past_key_values), read.past_key_values
+        groups = zip((said[:-1], said[-1:]), known, strict=True)
+        return [one for group, k in groups for one in _group(model, k, first, group, pad, device)]
+
+
+def _group(
+    model: Any, known: Any, first: Any, said: Sequence[tuple[int, ...]], pad: int, device: str
+) -> Iterator[Floats]:
+    """Continuations of equal standing, from keys and values that are known and are used up."""
+    import torch  # noqa: PLC0415
+
+    width = max(len(one) for one in said) - 1
+    if not width:
+        yield from (np.array([float(first[one[0]])]) for one in said)
+        return
+    known.batch_repeat_interleave(len(said))
+    ids = np.full((len(said), width), pad, np.int64)
+    for at, one in enumerate(said):
+        ids[at, : len(one) - 1] = one[:-1]
+    told = model(input_ids=torch.from_numpy(ids).to(device), past_key_values=known, use_cache=True)
+    found = told.logits.float().log_softmax(-1)
+    for at, one in enumerate(said):
+        later = found[at, range(len(one) - 1), list(one[1:])].double().cpu().numpy()
+        yield np.concatenate([[float(first[one[0]])], later])
 
 
 def tf_idf(train: Sequence[Section], test: Sequence[Section]) -> tuple[str, ...]:
