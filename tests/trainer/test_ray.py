@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -101,7 +102,12 @@ def test_two_workers_fit_what_one_fits(tmp_path: Path) -> None:
     # 160 texts in batches of 21 leave parts of unequal size, and a last batch of 13. Few steps, and
     # short ones: later ones carry what float32 rounds further.
     few = {"batch": 21, "epochs": 1, "rate": 0.002}
-    alone = run(text_trial(tmp_path, 1, **few), posts()).fitted
+    one = text_trial(tmp_path, 1, **few)
+    # The masks of the encoder's own dropout are another worker's business.
+    path = tmp_path / "base" / "config.json"
+    calm = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | calm))
+    alone = run(one, posts()).fitted
     with on_ray() as fit:
         found = fitted(fit, [text_trial(tmp_path, 2, **few)], posts())[0]
     assert found.failed == ""
@@ -109,7 +115,7 @@ def test_two_workers_fit_what_one_fits(tmp_path: Path) -> None:
     assert alone is not None
     assert found.fitted is not None
     off = np.abs(found.fitted.model.scores(posts()) - alone.model.scores(posts()))
-    assert off.max() < 1e-3
+    assert off.max() < 1e-5
 
 
 def run_confined() -> bool:
