@@ -134,9 +134,19 @@ def test_a_fit_over_workers_that_diverges_is_an_outcome_and_not_tried_again(
     assert found.failed.startswith("The fit diverged: the loss of step 0")
 
 
-def starts(folder: Path) -> list[int]:
-    """Where each start of the fit on all cases began."""
-    lines = [f.read_text().splitlines() for f in folder.rglob("whole-at.starts")]
+def test_a_fit_over_workers_that_takes_too_long_is_an_outcome_and_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    given = replace(text_trial(tmp_path, 2, epochs=2000), seconds=20.0)
+    with on_ray() as fit:
+        found = fitted(fit, [given], posts())[0]
+    assert found.failed == "It took longer than 20 s."
+    assert starts(tmp_path, "fold") == [0]
+
+
+def starts(folder: Path, part: str = "whole") -> list[int]:
+    """Where each start of the fit on all cases, or of that without a fold, began."""
+    lines = [f.read_text().splitlines() for f in folder.rglob(f"{part}-at.starts")]
     return [int(line.split()[0]) for one in lines for line in one]
 
 

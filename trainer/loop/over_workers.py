@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,9 @@ from trainer.specialise.peers import Peers
 from trainer.specialise.trial import Outcome, Trial, run
 
 RETRIES = 3
+# Where a fit's outcome is held, and what a worker said last that was lost.
+FIT, LOST = 0, 1
+SETTLE_S = 3.0
 _GIB = 1 << 30
 
 
@@ -65,11 +69,11 @@ def over_workers(trial: Trial, train: Examples, *, memory: bool) -> Outcome:
             trainer.fit()
         except ray_train.TrainingFailedError as error:
             # What a worker said last is an outcome; that there was no group is none.
-            failed = ray.get(held.take.remote(-1))
+            failed = ray.get(held.take.remote(LOST))
             if failed is None:
                 raise TrainError(f"The workers of a fit could not be run: {error}") from error
             return _checked(failed)
-    outcome = ray.get(held.take.remote(0))
+    outcome = ray.get(held.take.remote(FIT))
     if outcome is None:
         raise TrainError("The workers of a fit ended without an outcome.")
     return _checked(outcome)
@@ -91,12 +95,18 @@ def _member(config: dict[str, Any]) -> None:
     rank, count = context.get_world_rank(), context.get_world_size()
     here = f"{ray.util.get_node_ip_address()}:{_free_port()}" if rank == 0 else ""
     peers = Peers(rank, count, broadcast_from_rank_zero(here))
+    held = config["held"]
     outcome = run(replace(config["trial"], peers=peers), ray.get(config["train"]))
-    if outcome.fitted is None and not outcome.told:
-        ray.get(config["held"].put.remote(-1, outcome))
+    if outcome.told:
+        # What one of them says of the fit, say that it took too long, holds for all.
+        if rank == 0 or outcome.fitted is None:
+            ray.get(held.put.remote(FIT, outcome))
+        return
+    # Whoever waits for a worker that has ended is cut off: that worker may have said why.
+    time.sleep(SETTLE_S)
+    if not ray.get(held.has.remote(FIT)):
+        ray.get(held.put.remote(LOST, outcome))
         raise LostError(outcome.failed)
-    if rank == 0:
-        ray.get(config["held"].put.remote(0, outcome))
 
 
 def _free_port() -> int:

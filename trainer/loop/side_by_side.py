@@ -32,6 +32,10 @@ class Held:
         """Keep one."""
         self._outcomes[place] = outcome
 
+    def has(self, place: int) -> bool:
+        """Whether there is one."""
+        return place in self._outcomes
+
     def take(self, place: int) -> Outcome | None:
         """Give one away."""
         return self._outcomes.pop(place, None)
