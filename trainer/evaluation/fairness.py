@@ -7,10 +7,10 @@ bootstrap.
 
     favoured(g) = 1 - positive_rate(g)      impact(g) = favoured(g) / max over h of favoured(h)
 
-Impact is set beside four fifths (Uniform Guidelines on Employee Selection Procedures, 29 CFR
-1607.4 D): what is lower is told as a risk. Its interval is the bootstrap's, of both groups' rates.
-A suite may hold another share of positives than requests do; `caught` and `false_alarms` do not
-depend on it, the other figures do.
+The favourable decision is the negative one: nothing was caught. Impact is set beside four fifths
+(Uniform Guidelines on Employee Selection Procedures, 29 CFR 1607.4 D): what is lower is told as a
+risk. Its interval is the bootstrap's, of both groups' rates. A suite may hold another share of
+positives than requests do; `caught` and `false_alarms` do not depend on it, other figures do.
 """
 
 from __future__ import annotations
