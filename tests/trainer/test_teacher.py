@@ -7,17 +7,23 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.main import app
+from governance.bundle import folder as bundles
 from tests.trainer import tiny
+from tests.trainer.tables import signer
+from trainer.cli.progress import folder_of, follow
 from trainer.errors import InputError, SpecError, TrainError
 from trainer.evaluation.split import split, with_more
+from trainer.loop import prepare
 from trainer.recipes import sources
 from trainer.spec.read import parse_spec
 from trainer.spec.spec import Spec, Teacher
@@ -34,11 +40,17 @@ text = "post"
 duplicates = "drop"
 personal_data = "{personal}"
 [evaluate]
+regressions_allowed = 60
+leak_words = 8
+resamples = 100
 [[evaluate.gates]]
 metric = "auc"
 limit = 0.7
 [specialise]
 methods = ["ngrams"]
+trials = 1
+folds = 2
+nice = 0
 [decide]
 labels = ["calm", "loud"]
 [teacher]
@@ -114,7 +126,11 @@ def written(
     with (folder / "new.csv").open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["post"])
-        out.writerows([f"{text} new {i}"] for i, text in enumerate(data.texts[:30]))
+        # Other words in another order: near copies of a suite's cases would be leaks.
+        fresh = np.random.default_rng(9)
+        for i in range(30):
+            words = [*fresh.choice(tiny.CALM, 3), f"new{i}", *fresh.choice(tiny.LOUD, i % 2)]
+            out.writerow([" ".join(words)])
     text = SPEC.format(url=url, personal=personal, calls=calls, more=more)
     (folder / "specialist.toml").write_text(text)
     return parse_spec(text, "specialist.toml", folder)
@@ -128,6 +144,12 @@ def labelled(folder: Path, spec: Spec) -> Any:
     return label(spec, endpoint(spec), folder / "new.csv", folder / "more.csv", lambda _t: None)
 
 
+def with_labels(folder: Path) -> Spec:
+    """The same file, which learns from what the teacher labelled, too."""
+    text = (folder / "specialist.toml").read_text()
+    return parse_spec(text.replace("[evaluate]", 'more = "more.csv"\n[evaluate]', 1), "t", folder)
+
+
 def test_texts_get_labels_after_a_check_and_become_training_cases_alone(tmp_path: Path) -> None:
     with teacher() as double:
         spec = written(tmp_path, double.url)
@@ -137,13 +159,7 @@ def test_texts_get_labels_after_a_check_and_become_training_cases_alone(tmp_path
     path, told = double.asked[0]
     assert path == "/v1/chat/completions"
     assert (told["model"], told["temperature"]) == ("large", 0)
-    more = parse_spec(
-        (tmp_path / "specialist.toml")
-        .read_text()
-        .replace("[evaluate]", 'more = "more.csv"\n[evaluate]', 1),
-        "t",
-        tmp_path,
-    )
+    more = with_labels(tmp_path)
     before = split(sources.load(spec), spec)
     after = with_more(before, more)
     assert len(after.train) == len(before.train) + 30
@@ -165,13 +181,7 @@ def test_a_case_of_a_suite_is_never_sent_and_never_learnt_from(tmp_path: Path) -
         assert f"\n{text}\n" not in sent
     with (tmp_path / "more.csv").open("a", newline="") as file:
         csv.writer(file).writerow([parts.held_out.texts[0], "loud"])
-    more = parse_spec(
-        (tmp_path / "specialist.toml")
-        .read_text()
-        .replace("[evaluate]", 'more = "more.csv"\n[evaluate]', 1),
-        "t",
-        tmp_path,
-    )
+    more = with_labels(tmp_path)
     after = with_more(parts, more)
     assert parts.held_out.texts[0] not in after.train.texts
     assert after.dropped == parts.dropped + 1
@@ -283,3 +293,34 @@ def test_the_command_refuses_with_a_sentence_and_its_exit_code(tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert "30 texts labelled" in done.output
     assert spec.teacher.check == 40
+
+
+def test_the_evidence_says_how_many_cases_a_teacher_labelled(tmp_path: Path) -> None:
+    with teacher() as double:
+        labelled(tmp_path, written(tmp_path, double.url))
+    spec, key = with_labels(tmp_path), signer()
+    prepare.lock(spec, folder_of(spec, None, tmp_path / "seals"), key)
+    ended = follow(spec, key, None, tmp_path / "seals", ray=False)
+    assert ended.proposed is not None, ended.reason
+    lineage = bundles.open_bundle(Path(ended.proposed.evidence)).groups["lineage"]
+    sets = {one.name: one for one in lineage.data_sets}  # type: ignore[union-attr]
+    told = sets["of the training cases, labelled by large"]
+    assert (told.rows, told.used_for) == (30, "training")
+    assert told.digest == "sha256:" + sha256((tmp_path / "more.csv").read_bytes()).hexdigest()
+    assert sets["training cases"].rows > 30
+
+
+def test_a_labelled_text_that_is_nearly_a_case_of_a_suite_stops_the_run_as_a_leak(
+    tmp_path: Path,
+) -> None:
+    spec, key = written(tmp_path, "http://127.0.0.1:1/v1"), signer()
+    core = split(sources.load(spec), spec).core.texts
+    with (tmp_path / "more.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["post", "topic"])
+        rows.writerows([f"{text} indeed", "calm"] for text in core if len(text.split()) > 8)
+    spec = with_labels(tmp_path)
+    prepare.lock(spec, folder_of(spec, None, tmp_path / "seals"), key)
+    ended = follow(spec, key, None, tmp_path / "seals", ray=False)
+    assert ended.reason.startswith("leak: ")
+    assert ended.proposed is None

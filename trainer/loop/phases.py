@@ -235,15 +235,15 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
         return _or_on(spec, given.round, best, spent, why, None)
     beside = baselines(desk.examples(train), suite.examples, spec)
     report = _report(desk, given, beside, [suite], best)
+    if report.leaked:
+        reason = f"{report.leaked} cases of the suites are in the training data"
+        return AssessOut("stop", f"leak: {reason}", best, spent, report), reason
     if not report.holds:
         missed = ", ".join(g.metric for g in report.gates if g.holds is False)
         lost = len(report.lost.names)
         more = f"; {lost} cases lost, {report.lost.allowed} allowed" if lost else ""
         short = f"{why}; core does not hold: {missed or 'regressions'}{more}"
         return _or_on(spec, given.round, best, spent, short, report)
-    if report.leaked:
-        reason = f"{report.leaked} cases of the suites are in the training data"
-        return AssessOut("stop", f"leak: {reason}", best, spent, report), reason
     seen = looks.others(given.held_out.digest, best.model)
     if seen >= spec.evaluate.looks:
         reason = (
