@@ -59,6 +59,8 @@ def base(tmp_path: Path) -> str:
         max_position_embeddings=64,
         eos_token_id=1,
         bos_token_id=None,
+        # With the usual 0.02 words that are frozen could not say anything with certainty.
+        initializer_range=0.5,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return str(folder)
@@ -89,7 +91,7 @@ def test_it_learns_headers_and_texts(base: str) -> None:
     before = judge.judged(decoder.load(base, FIT), words, some, HEADERS, "cpu")
     after = judge.judged(fitted(base), words, some, HEADERS, "cpu")
     truth = np.array([one.header for one in some])
-    assert (np.array(after.named) == truth).mean() > 0.8
+    assert (np.array(after.named) == truth).mean() > 0.9
     assert after.nats.sum() < 0.7 * before.nats.sum()
 
 
