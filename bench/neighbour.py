@@ -130,10 +130,14 @@ def _told(
 ) -> Result:
     without, beside = windows["without"], windows["with"]
     trained = tuple(r["training_cores"] for r in runs if r["window"] == "with")
+    middle = tuple(
+        b / a for a, b in zip(without.quantiles(0.5), beside.quantiles(0.5), strict=True)
+    )
     figures = [
         *compared(
             "p99 beside a training run against without", beside, without, 0.99, s.target, "windows"
         ),
+        Figure("p50 beside a training run against without, window by window", "times", middle),
         Figure("cores that the training run used, windows with it", "", trained, LEAST_TRAINING),
     ]
     for name in windows:
