@@ -22,7 +22,7 @@ class LoadSpec:
     `rate` (open loop, requests/s, Poisson) or `in_flight` (closed loop); `deadline_us` is sent
     with each request; `cpu` pins the generator; `requests` is the file of encoded messages, None
     for empty ones. `witness` are cores to watch for pauses of the machine. `timeout_s` ends a run
-    that a server leaves hanging.
+    that a server leaves hanging. `nice` lets a server on the generator's core go first.
     """
 
     requests: Path | None
@@ -42,6 +42,7 @@ class LoadSpec:
     progress: bool = False
     timeout_s: float | None = None
     witness: tuple[int, ...] = ()
+    nice: int = 0
 
 
 def binary() -> Path:
@@ -68,6 +69,7 @@ def run(spec: LoadSpec, port: int, *extra: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "report.json")
         command = [
+            *(("nice", "-n", str(spec.nice)) if spec.nice else ()),
             str(binary()),
             *("--target", f"127.0.0.1:{port}"),
             *("--connections", str(spec.connections), "--rows", str(spec.rows)),

@@ -15,6 +15,7 @@ from bench.encoder import encoder_share
 from bench.gpu_double import gpu_host_cost, gpu_soak
 from bench.load import LoadSpec, run
 from bench.logging_cost import decision_log
+from bench.neighbour import neighbour
 from bench.overload import overload
 from bench.precision import precision
 from bench.promotion import promotion
@@ -258,6 +259,7 @@ MEASURES: dict[str, Callable[[Scenario, Say], Result]] = {
     "peers": peers,
     "precision": precision,
     "train": training,
+    "neighbour": neighbour,
     "gpu_host_cost": gpu_host_cost,
     "gpu_soak": gpu_soak,
 }

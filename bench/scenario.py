@@ -23,6 +23,7 @@ KINDS = (
     "decision_log",
     "encoder_share",
     "train",
+    "neighbour",
     "gpu_host_cost",
     "gpu_soak",
 )
@@ -58,6 +59,8 @@ class Scenario:
     share: float = 1.0
     cancel_share: float = 0.0
     batches: int = 0
+    training_core: int = 1
+    generator_nice: int = 0
 
 
 def read(path: Path) -> Scenario:

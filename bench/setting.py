@@ -45,7 +45,12 @@ def conditions_of(s: Scenario, **more: object) -> dict[str, Any]:
 
 def load_spec(s: Scenario, requests: Path | None, **more: Any) -> LoadSpec:
     """The scenario's load, open or closed as `more` says."""
-    told = {"duration_s": s.duration_s, "connections": s.connections, "rows": s.rows}
+    told: dict[str, Any] = {
+        "duration_s": s.duration_s,
+        "connections": s.connections,
+        "rows": s.rows,
+    }
+    told |= {"nice": s.generator_nice}
     return LoadSpec(requests=requests, cpu=s.generator_core, **(told | more))
 
 

@@ -25,7 +25,7 @@ from trainer.evaluation.bounds import Bound, bound, difference
 from trainer.evaluation.metrics import Scored, precision_at, scored
 from trainer.evaluation.plain import baselines
 from trainer.evaluation.split import split
-from trainer.examples import Examples
+from trainer.examples import Examples, joined
 from trainer.recipes import card_fraud, sources
 from trainer.recipes.shipped import recipe
 from trainer.spec.spec import Spec
@@ -50,10 +50,15 @@ def training(s: Scenario, say: Say) -> Result:
     from trainer.datasets import DataError  # noqa: PLC0415
 
     try:
-        spec = recipe(s.model, Path(os.environ.get(VARIABLE, DATA)))
+        spec = recipe(s.model, data_folder())
         return MEASURED[s.model](s, spec, say)
     except (InputError, TrainError) as error:
         raise DataError(str(error)) from error
+
+
+def data_folder() -> Path:
+    """Where the recipes' data is."""
+    return Path(os.environ.get(VARIABLE, DATA))
 
 
 def fitted(spec: Spec, name: str, train: Examples, folds: int, say: Say, **more: float) -> Fitted:
@@ -155,7 +160,7 @@ def shading(s: Scenario, spec: Spec, say: Say) -> Result:
 def names(s: Scenario, spec: Spec, say: Say) -> Result:
     """Fitted without the held-out names, judged on them; no registered domain is on both sides."""
     parts = split(sources.load(spec), spec)
-    rest = _joined(parts.train, parts.core)
+    rest = joined(parts.train, parts.core)
     made = fitted(spec, "ngrams", rest, 2, say)
     say(f"{s.name}: baseline and intervals")
     of = scored(made.model.scores(parts.held_out), parts.held_out, 0.5, spec)
@@ -178,8 +183,10 @@ def text(s: Scenario, spec: Spec, say: Say) -> Result:
     name = spec.specialise.methods[0]
     made = fitted(spec, name, train, spec.specialise.folds, say, **spec.specialise.parameters)
     of = scored(made.model.scores(test, 2), test, 0.5, spec)
-    (beside,) = baselines(train, test, spec).values()
-    other = scored(beside, test, 0.5, spec)
+    others = {
+        name: scored(of, test, 0.5, spec) for name, of in baselines(train, test, spec).items()
+    }
+    other = others.pop("TF-IDF and logistic regression")
     figures = [
         _figure("AUC, later posts", _bound("auc", of), s.targets[0]),
         _figure("AUC, TF-IDF and logistic regression", _bound("auc", other)),
@@ -188,6 +195,7 @@ def text(s: Scenario, spec: Spec, say: Say) -> Result:
             difference("auc", of, other, level=LEVEL, resamples=RESAMPLES, seed=SEED),
             0.0,
         ),
+        *(_figure(f"AUC, {name}", _bound("auc", of)) for name, of in others.items()),
         Figure("graph's scores off torch's, at most", "", (made.difference,), 1e-3, at_least=False),
     ]
     return _result(s, spec, figures, method=made.method, test_posts=len(test))
@@ -215,19 +223,6 @@ def _group(of: Scored, examples: Examples, name: str, value: str) -> dict[str, A
         "refused_at_0.5": float(np.mean(part.scores >= 0.5)),
         "auc": [b.low, b.value, b.high],
     }
-
-
-def _joined(one: Examples, other: Examples) -> Examples:
-    empty = np.zeros((len(one) + len(other), 0), np.float32)
-    return Examples(
-        ids=(*one.ids, *other.ids),
-        x=np.concatenate([one.x, other.x]) if one.names else empty,
-        texts=(*one.texts, *other.texts),
-        y=np.concatenate([one.y, other.y]),
-        value=np.concatenate([one.value, other.value]),
-        names=one.names,
-        slices={k: (*v, *other.slices[k]) for k, v in one.slices.items()},
-    )
 
 
 def _result(s: Scenario, spec: Spec, figures: list[Figure], **more: Any) -> Result:

@@ -170,3 +170,17 @@ def of_texts(
         value=np.ones(len(labels)),
         slices={k: tuple(v) for k, v in (slices or {}).items()},
     )
+
+
+def joined(one: Examples, other: Examples) -> Examples:
+    """The cases of both, which have the same features and slices."""
+    empty = np.zeros((len(one) + len(other), 0), np.float32)
+    return Examples(
+        ids=(*one.ids, *other.ids),
+        x=np.concatenate([one.x, other.x]) if one.names else empty,
+        texts=(*one.texts, *other.texts),
+        y=np.concatenate([one.y, other.y]),
+        value=np.concatenate([one.value, other.value]),
+        names=one.names,
+        slices={k: (*v, *other.slices[k]) for k, v in one.slices.items()},
+    )

@@ -154,9 +154,11 @@ def test_a_planted_weakness_is_found_by_name() -> None:
     place = np.where(random.random(2000) < 0.2, "south", "north")
     examples = of_rows(x, x[:, 0] > 0, list("abcd"), slices={"place": place.tolist()})
     wrong = random.random(2000) < np.where(place == "south", 0.5, 0.05)
-    (first, member), *_ = clusters_of(examples, wrong, 7)
+    (first, holds), *_ = clusters_of(examples, wrong, 7)
     assert first.name == "place = south"
-    assert (place[member] == "south").all()
+    assert (place[holds(examples)] == "south").all()
+    later = examples.take(np.arange(500)[::-1])
+    assert (holds(later) == (place[:500][::-1] == "south")).all()
 
 
 def test_a_planted_corner_of_the_inputs_is_found_without_a_name() -> None:
@@ -167,7 +169,10 @@ def test_a_planted_corner_of_the_inputs_is_found_without_a_name() -> None:
     examples = of_rows(x, x[:, 0] > 0, list("abcd"))
     found = clusters_of(examples, wrong, 7)
     assert found
-    held = np.any([member for _, member in found], axis=0)
+    held = np.any([holds(examples) for _, holds in found], axis=0)
+    # The same cells hold other cases that look alike.
+    fresh = of_rows(x[::-1], x[::-1, 0] > 0, list("abcd"))
+    assert (np.any([holds(fresh) for _, holds in found], axis=0)[::-1] == held).mean() > 0.99
     purity = (corner & held & wrong).sum() / (held & wrong).sum()
     assert purity > 0.85
 

@@ -1,10 +1,8 @@
-"""What needs torch and Ray: LoRA and its merged graph, checkpoints, tasks on a cluster."""
+"""What needs torch: LoRA and its merged graph, checkpoints."""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,8 @@ import numpy as np
 import pytest
 
 from tests.trainer import tiny
-from tests.trainer.tables import signer, spec_of
-from trainer.cli.progress import folder_of, follow
 from trainer.errors import InputError, TrainError
-from trainer.examples import Examples, of_rows, of_texts
-from trainer.loop import prepare
-from trainer.loop.fit import on_ray
+from trainer.examples import Examples, of_texts
 from trainer.specialise import fused, lora
 from trainer.specialise.methods import Task, method
 from trainer.specialise.trial import Trial, run
@@ -148,46 +142,3 @@ def test_a_fit_behind_the_fence_can_use_torch(tmp_path: Path) -> None:
     )
     assert outcome.failed == ""
     assert outcome.fitted is not None
-
-
-def test_the_loop_on_ray_proposes_what_it_proposes_alone(tmp_path: Path) -> None:
-    spec, key = spec_of(tmp_path), signer()
-    prepare.lock(spec, folder_of(spec, None, tmp_path / "seals"), key)
-    on_ray = follow(spec, key, None, tmp_path / "seals", ray=True)
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    other = spec_of(alone)
-    prepare.lock(other, folder_of(other, None, alone / "seals"), key)
-    by_hand = follow(other, key, None, alone / "seals", ray=False)
-    assert on_ray.proposed is not None
-    assert by_hand.proposed is not None
-    assert on_ray.proposed.digest == by_hand.proposed.digest
-
-
-def test_a_node_that_dies_in_the_middle_of_a_fit_costs_only_time(tmp_path: Path) -> None:
-    import ray  # noqa: PLC0415 - not in every environment
-    from ray.cluster_utils import Cluster  # noqa: PLC0415
-
-    random = np.random.default_rng(1)
-    x = random.normal(size=(4000, 8))
-    train = of_rows(x, x[:, 0] > 0, [f"f{i}" for i in range(8)])
-    first = dict(method("boosting").first) | {"iterations": 150}
-    trial = Trial("boosting", first, np.ones(4000), 2, 7, nice=0)
-    expected = run(trial, train)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        worker = cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, log_to_driver=False)
-        with on_ray() as fit:
-            found: list[Any] = []
-            thread = threading.Thread(target=lambda: found.extend(fit([trial], train)))
-            thread.start()
-            time.sleep(4)
-            cluster.remove_node(worker, allow_graceful=False)
-            cluster.add_node(num_cpus=1)
-            thread.join(240)
-        assert found
-        assert found[0].fitted.model.digest == expected.fitted.model.digest  # type: ignore[union-attr]
-    finally:
-        ray.shutdown()
-        cluster.shutdown()

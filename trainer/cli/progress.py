@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from governance.signer import Signer
+from trainer.errors import SpecError
 from trainer.evaluation import lock as locks
 from trainer.loop import prepare
 from trainer.loop.engine import Ended, Loop
@@ -74,9 +75,14 @@ def follow(
     """Run the loop to its end.
 
     Raises:
+        SpecError: several workers are asked for without Ray.
         TrainError: it cannot begin, or a phase cannot be done.
     """
     folder = folder_of(spec, runs, seals)
+    if spec.specialise.workers > 1 and not ray:
+        raise SpecError(
+            f"specialise.workers is {spec.specialise.workers}: without Ray there is one worker."
+        )
     base = prepare.check_means(spec, folder.root)
     locked = locks.check(folder.lock, spec, signer.public_key)
     with ExitStack() as stack:

@@ -110,6 +110,13 @@ def show_why(spec: Spec, folder: Folder, as_json: bool) -> None:
             typer.echo(f"  {name}: {value:.4f}")
         lost = assessed.report.lost
         typer.echo(f"  {len(lost.names)} of {lost.cases} cases lost, {lost.allowed} allowed")
+        for rate in (r for r in assessed.report.fairness if r.measure == "impact"):
+            word = "below four fifths" if rate.unequal else "within four fifths"
+            b, favoured = rate.bound, spec.decide.labels[0]
+            typer.echo(
+                f"  {rate.named}: {favoured} {b.value:.3f} times as often as the group with the "
+                f"most ({b.low:.3f} to {b.high:.3f}), {word}"
+            )
     for cluster in found.clusters if found else ():
         typer.echo(f"  fails alike: {cluster.name}, {cluster.failing:,} of {cluster.cases:,}")
     typer.echo(f"\nnext: {following}")

@@ -180,10 +180,13 @@ def run(
     """Run the loop to its end, from wherever it was. Exit code 1 if nothing could be proposed."""
     from trainer.cli.progress import Progress, follow  # noqa: PLC0415
     from trainer.spec.read import read_spec  # noqa: PLC0415
+    from trainer.specialise.sandbox import give_way  # noqa: PLC0415
 
     try:
         spec = read_spec(file)
         signer = FileSigner.open(key, passphrase(passphrase_file, as_json))
+        # What the loop computes itself gives way as its fits do.
+        give_way(spec.specialise.nice)
         with Progress(spec) as progress:
             ended = follow(spec, signer, runs, seals, progress, ray=not no_ray, address=address)
     except SpecError as error:
@@ -209,6 +212,39 @@ def run(
         f"next: sluicegate candidate submit {spec.name} {made.version} --provenance "
         f"{made.provenance} --evaluation {made.evaluation} --bundle {made.bundle} --evidence "
         f"{made.evidence}"
+    )
+
+
+@app.command()
+def label(
+    file: File,
+    texts: Annotated[Path, typer.Option(help="A table with texts to label.", metavar="CSV")],
+    out: Annotated[Path, typer.Option(help="Where labelled texts go.", metavar="CSV")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a large model label texts, once it agrees with known cases; exit code 1 if not."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from trainer.codec import to_plain  # noqa: PLC0415
+    from trainer.spec.read import read_spec  # noqa: PLC0415
+    from trainer.teacher.ask import Endpoint  # noqa: PLC0415
+    from trainer.teacher.label import label as label_texts  # noqa: PLC0415
+
+    try:
+        spec = read_spec(file)
+        endpoint = Endpoint(spec.teacher, spec.decide.labels, spec.decide.descriptions)
+        with Console(stderr=True).status("teacher") as shown:
+            made = label_texts(spec, endpoint, texts, out, shown.update)
+    except SpecError as error:
+        fail(str(error), USAGE, as_json)
+    except TrainError as error:
+        fail(str(error), REFUSED, as_json)
+    if as_json:
+        emit(to_plain(made))
+    say(
+        f"{made.labelled:,} texts labelled in {out}, {made.silent:,} left without a label, "
+        f"{made.calls:,} calls; the teacher agrees with at least {made.check.low:.3f} of known "
+        f'cases. Next: data.more = "{out}", then lock.'
     )
 
 

@@ -1,12 +1,14 @@
 """Plain models: what a candidate is set beside, and what tells which cases are hard.
 
 Rows of numbers: logistic regression. Texts: the runs of their tokens, hashed, one and two at a
-time. Bids: the best constant factor of the value. They learn from training cases alone.
+time. Bids: the best constant factor of the value. They learn from training cases alone. Where there
+is a base model, what it knows untrained stands beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -16,10 +18,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from trainer.evaluation.zero_shot import zero_shot
 from trainer.examples import Examples, Floats
 from trainer.recipes.shading import surplus
 from trainer.spec.spec import Spec
 from trainer.specialise import ngrams, shading
+from trainer.specialise.bases import resolve
 from trainer.specialise.methods import Task
 from trainer.specialise.model import Fitted
 from trainer.specialise.tabular import fit
@@ -54,7 +58,11 @@ def best_factor(train: Examples) -> float:
 
 
 def baselines(train: Examples, suite: Examples, spec: Spec) -> Mapping[str, Floats]:
-    """Scores of a suite by models that anybody would try first."""
+    """Scores of a suite by models that anybody would try first, by name.
+
+    Raises:
+        InputError: the base model cannot be read.
+    """
     # These problems are small: threads would mostly wait for each other.
     with threadpool_limits(1):
         if spec.task == "shading":
@@ -64,9 +72,19 @@ def baselines(train: Examples, suite: Examples, spec: Spec) -> Mapping[str, Floa
                 "0.8 quantile of the price, boosted": _quantile(train, suite, spec.seed),
             }
         if suite.texts:
-            return {"TF-IDF and logistic regression": tf_idf(train, suite)}
+            return {"TF-IDF and logistic regression": tf_idf(train, suite), **_base(suite, spec)}
         boosted = HistGradientBoostingClassifier(random_state=spec.seed).fit(train.x, train.y)
         return {"gradient boosting, untuned": boosted.predict_proba(suite.x)[:, 1]}
+
+
+def _base(suite: Examples, spec: Spec) -> Mapping[str, Floats]:
+    """The base model before it is trained; nothing where there is none, or none that is known."""
+    if not spec.specialise.base:
+        return {}
+    words = spec.decide.descriptions if any(spec.decide.descriptions) else spec.decide.labels
+    base = resolve(spec.specialise.base, Path(spec.folder))
+    found = zero_shot(base, words, suite.texts)
+    return {} if found is None else {"the base model, untrained": found}
 
 
 def tf_idf(train: Examples, suite: Examples) -> Floats:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trainer.errors import InputError
-from trainer.examples import Examples, Index
+from trainer.examples import Examples, Index, joined, of_texts
 from trainer.recipes.sources import Loaded
+from trainer.recipes.tables import read_columns
 from trainer.spec.spec import Spec
 
 TRAIN, CORE, HELD_OUT = 0, 1, 2
 # Fewer training cases of a class than this teach nothing.
 LEAST_OF_A_CLASS = 20
+# What the ids of cases from `data.more` begin with.
+MORE = "more-"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,37 @@ def split(loaded: Loaded, spec: Spec) -> Parts:
     parts = Parts(train, core, held_out, crossing)
     _check(parts, spec)
     return parts
+
+
+def with_more(parts: Parts, spec: Spec) -> Parts:
+    """The same parts with the texts of `data.more` among the training cases.
+
+    What a suite has is left out, and so is what is a training case already: people's labels win.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    if not spec.data.more:
+        return parts
+    if not parts.train.texts:
+        raise InputError("data.more has texts, but the cases are rows of numbers.")
+    path = spec.path(spec.data.more)
+    columns = read_columns(path)
+    for column in (spec.data.text, spec.data.label):
+        if column not in columns:
+            raise InputError(f"{path} has no column {column!r}.")
+    texts = columns[spec.data.text]
+    y = [float(value == spec.data.positive) for value in columns[spec.data.label]]
+    more = of_texts(
+        texts,
+        y,
+        ids=[f"{MORE}{i}" for i in range(len(texts))],
+        slices={name: ["more"] * len(texts) for name in parts.train.slices},
+    )
+    taken = {key for part in (parts.train, parts.core, parts.held_out) for key in part.input_keys()}
+    fresh = [row for row, key in enumerate(more.input_keys()) if key not in taken]
+    train = joined(parts.train, more.take(fresh))
+    return replace(parts, train=train, dropped=parts.dropped + len(texts) - len(fresh))
 
 
 def sides(loaded: Loaded, spec: Spec) -> Index:

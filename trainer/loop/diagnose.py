@@ -8,7 +8,9 @@ stand out most. Cases of clusters weigh more in the next round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,21 +30,25 @@ CELLS = 16
 # A case of the worst cluster counts so many times as one that nothing is known of.
 WEIGHT = 2.0
 Bools = npt.NDArray[np.bool_]
+Space = npt.NDArray[np.float32]
+# Which of some cases a cluster holds, bool [n]: those that it was found in, or others.
+Holds = Callable[[Examples], Bools]
 
 
-def clusters_of(examples: Examples, wrong: Bools, seed: int) -> list[tuple[Cluster, Bools]]:
+def clusters_of(examples: Examples, wrong: Bools, seed: int) -> list[tuple[Cluster, Holds]]:
     """Clusters, the one with the surest excess of failures first, and which cases they hold."""
     rate = float(wrong.mean())
-    found: list[tuple[float, Cluster, Bools]] = []
-    for by, name, member in (*_slices(examples), *_cells(examples, wrong, seed)):
+    found: list[tuple[float, Cluster, Holds]] = []
+    for by, name, holds in (*_slices(examples), *_cells(examples, wrong, seed)):
+        member = holds(examples)
         cases, failing = int(member.sum()), int((member & wrong).sum())
         if failing < LEAST_FAILING or cases == len(wrong):
             continue
         low = lower(failing, cases)
         if low > rate:
-            found.append((low / rate, Cluster(name, by, failing, cases), member))
+            found.append((low / rate, Cluster(name, by, failing, cases), holds))
     found.sort(key=lambda one: -one[0])
-    return [(cluster, member) for _, cluster, member in found[:MOST_CLUSTERS]]
+    return [(cluster, holds) for _, cluster, holds in found[:MOST_CLUSTERS]]
 
 
 def lower(events: int, trials: int, level: float = 0.99) -> float:
@@ -57,8 +63,8 @@ def diagnose(
     found = clusters_of(examples, wrong, seed)
     weights = np.ones(len(examples))
     if targeted:
-        for _, member in found:
-            weights[member] = WEIGHT
+        for _, holds in found:
+            weights[holds(examples)] = WEIGHT
     weights /= weights.mean()
     return tuple(cluster for cluster, _ in found), weights
 
@@ -68,44 +74,70 @@ def out(clusters: tuple[Cluster, ...], weights: str) -> DiagnoseOut:
     return DiagnoseOut(clusters, weights)
 
 
-def _slices(examples: Examples) -> Iterator[tuple[str, str, Bools]]:
+def _slices(examples: Examples) -> Iterator[tuple[str, str, Holds]]:
     for name, values in examples.slices.items():
         column = np.array(values)
         levels, counts = np.unique(column, return_counts=True)
         # A slice of thousands of values is an identifier.
         for level in levels[np.argsort(-counts)][:100]:
-            yield "slice", f"{name} = {level}", np.asarray(column == level)
+            yield "slice", f"{name} = {level}", partial(_in_slice, name, str(level))
 
 
-def _cells(examples: Examples, wrong: Bools, seed: int) -> Iterator[tuple[str, str, Bools]]:
+def _in_slice(name: str, level: str, examples: Examples) -> Bools:
+    return np.asarray(np.array(examples.slices[name]) == level)
+
+
+def _cells(examples: Examples, wrong: Bools, seed: int) -> Iterator[tuple[str, str, Holds]]:
     failing = np.flatnonzero(wrong)
     if len(failing) < CELLS * 2:
         return
-    space, names = _space(examples, seed)
+    space_of, names = _space(examples, seed)
+    space = space_of(examples)
     with threadpool_limits(1):
         # Centres are those of failures; every case then belongs to the nearest.
         fitted = KMeans(CELLS, n_init=2, random_state=seed).fit(space[failing])
-        cell = fitted.predict(space)
+        known = fitted.predict(space)
+
+    def in_cell(number: int, others: Examples) -> Bools:
+        if others is examples:
+            return np.asarray(known == number)
+        with threadpool_limits(1):
+            return np.asarray(fitted.predict(space_of(others)) == number)
+
     for number in range(CELLS):
         centre = fitted.cluster_centers_[number]
         order = np.argsort(-np.abs(centre))[:2]
         told = " and ".join(f"{names[i]} {'high' if centre[i] > 0 else 'low'}" for i in order)
-        yield "likeness", f"cell {number}: {told}", np.asarray(cell == number)
+        yield "likeness", f"cell {number}: {told}", partial(in_cell, number)
 
 
-def _space(examples: Examples, seed: int) -> tuple[npt.NDArray[np.float32], list[str]]:
+def _space(examples: Examples, seed: int) -> tuple[Callable[[Examples], Space], list[str]]:
+    """How cases become points, learnt from these, and the names of the points' parts."""
     if not examples.texts:
         x = examples.x.astype(np.float64)
-        spread = x.std(axis=0)
-        scaled = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        middle, spread = x.mean(axis=0), x.std(axis=0)
+        spread = np.where(spread > 0, spread, 1)
         # Long tails would make cells of outliers.
-        return np.clip(scaled, -4, 4).astype(np.float32), list(examples.names)
-    runs = ngrams.Runs(64, (2, 3), 2**14)
-    ids = encode(ngrams.character_tokenizer(), examples.texts, 256, 1024)
-    counts = ngrams.rows_of(ids, runs)
-    made = TruncatedSVD(16, random_state=seed).fit_transform(
-        ngrams.weighed(counts, ngrams.idf_of(counts))
-    )
-    spread = made.std(axis=0)
-    scaled = (made - made.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return scaled.astype(np.float32), [f"text direction {i}" for i in range(made.shape[1])]
+        return (
+            lambda some: np.clip((some.x - middle) / spread, -4, 4).astype(np.float32),
+            list(examples.names),
+        )
+    runs, tokenizer = ngrams.Runs(64, (2, 3), 2**14), ngrams.character_tokenizer()
+
+    def counts(some: Examples) -> Any:
+        return ngrams.rows_of(encode(tokenizer, some.texts, 256, 1024), runs)
+
+    own = counts(examples)
+    idf = ngrams.idf_of(own)
+    directions = TruncatedSVD(16, random_state=seed)
+    made = directions.fit_transform(ngrams.weighed(own, idf))
+    middle, spread = made.mean(axis=0), made.std(axis=0)
+    spread = np.where(spread > 0, spread, 1)
+
+    def points(some: Examples) -> Space:
+        found = (
+            made if some is examples else directions.transform(ngrams.weighed(counts(some), idf))
+        )
+        return np.asarray((found - middle) / spread, np.float32)
+
+    return points, [f"text direction {i}" for i in range(made.shape[1])]

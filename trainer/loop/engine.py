@@ -43,7 +43,7 @@ from trainer.specialise.methods import propose as parameters_for
 
 T = TypeVar("T")
 # Raised when a phase's meaning changes, so that an old ledger is not read as a new one.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class Loop:
                 spent,
                 ready.leaked,
                 ready.lock,
+                ready.protected,
             )
             out = self._step(
                 number,
@@ -212,6 +213,7 @@ class Loop:
                 asked.folds,
                 asked.seed,
                 asked.base,
+                self.desk.spec.specialise.workers,
             )
             for one in asked.trials
         }

@@ -1,9 +1,8 @@
-"""Where trials run: in this process one after the other, or as Ray tasks side by side.
+"""Where trials run: in this process one after the other, or on Ray.
 
-A Ray task starts the same confined process as a local one (`trainer.specialise.trial`), on
-whatever node Ray puts it; training cases travel through Ray's object store once a round. A task
-whose node dies is started again by Ray and goes on from its checkpoint where the method keeps one
-on a disk that both nodes see.
+On Ray the candidates of a round are trials of Ray Tune (`trainer.loop.side_by_side`), or each is
+fitted by a group of Ray Train (`trainer.loop.over_workers`). Either way the fit is the same
+confined process as a local one (`trainer.specialise.trial`), on whatever node Ray puts it.
 """
 
 from __future__ import annotations
@@ -14,23 +13,22 @@ from contextlib import contextmanager
 
 from trainer.errors import TrainError
 from trainer.examples import Examples
-from trainer.loop.phases import Fit
-from trainer.specialise.trial import Outcome, Trial, run
+from trainer.loop.phases import Done, Fit
+from trainer.specialise.trial import Trial, run
 
 # Of Ray's object store here; on a cluster the nodes have their own.
 STORE_BYTES = 256 * 1024 * 1024
-RETRIES = 3
-_GIB = 1 << 30
 
 
-def locally(trials: list[Trial], train: Examples) -> list[Outcome]:
+def locally(trials: list[Trial], train: Examples, done: Done) -> None:
     """One after the other."""
-    return [run(trial, train) for trial in trials]
+    for place, trial in enumerate(trials):
+        done(place, run(trial, train))
 
 
 @contextmanager
 def on_ray(address: str | None = None) -> Iterator[Fit]:
-    """Ray tasks side by side: on this machine, or on the cluster at `address`.
+    """Fits on Ray: on this machine, or on the cluster at `address`.
 
     Raises:
         TrainError: Ray is not installed, or the cluster is not to be reached.
@@ -41,6 +39,8 @@ def on_ray(address: str | None = None) -> Iterator[Fit]:
         raise TrainError("Ray is not installed: pip install 'sluicegate[trainer]'.") from error
     # Ray reports usage to its makers unless told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Beside other work its first process may need longer than half a minute to start.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ours = not ray.is_initialized()
     if ours:
@@ -49,26 +49,19 @@ def on_ray(address: str | None = None) -> Iterator[Fit]:
         except Exception as error:
             where = f"the cluster at {address}" if address else "Ray on this machine"
             raise TrainError(f"{where} cannot be used: {error}") from error
-    remote = ray.remote(run)
 
-    def fit(trials: list[Trial], train: Examples) -> list[Outcome]:
-        shared = ray.put(train)
-        asked = [
-            remote.options(
-                num_cpus=trial.cores,
-                memory=int(trial.memory_gib * _GIB) if address else None,
-                num_gpus=1 if trial.device == "cuda" else 0,
-                max_retries=RETRIES,
-            ).remote(trial, shared)
-            for trial in trials
-        ]
+    def fit(trials: list[Trial], train: Examples, done: Done) -> None:
+        from trainer.loop.over_workers import over_workers  # noqa: PLC0415
+        from trainer.loop.side_by_side import side_by_side  # noqa: PLC0415
+
         try:
-            found: list[Outcome] = ray.get(asked)
-        except ray.exceptions.RayTaskError as error:
-            raise TrainError(f"A fit could not be run: {error.cause}") from error
+            if trials[0].workers == 1:
+                side_by_side(trials, train, done, memory=bool(address))
+                return
+            for place, trial in enumerate(trials):
+                done(place, over_workers(trial, train, memory=bool(address)))
         except ray.exceptions.RayError as error:
             raise TrainError(f"Ray lost a fit: {error}") from error
-        return found
 
     try:
         yield fit

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from trainer.evaluation import fairness
 from trainer.evaluation.bounds import bound, difference
 from trainer.evaluation.metrics import NO_THRESHOLD, Scored, measure, scored
 from trainer.evaluation.suite import Suite
@@ -60,6 +61,15 @@ def slices(spec: Spec, examples: Examples, of: Scored, on: str) -> list[Told]:
     return found
 
 
+def fair(spec: Spec, suite: Suite, of: Scored, protected: Sequence[str]) -> Iterator[fairness.Rate]:
+    """How decisions fall on the groups of protected columns; nothing for bids."""
+    e = spec.evaluate
+    for column in protected if spec.task == "binary" else ():
+        groups = suite.examples.slices[column]
+        how = {"level": e.confidence, "resamples": e.resamples, "seed": spec.seed}
+        yield from fairness.rates(of, suite.name, column, groups, **how)  # type: ignore[arg-type]
+
+
 def lost(spec: Spec, suite: Suite, model: Model, ours: Scored, theirs: Scored) -> Lost:
     """Cases of a suite that the reference has clearly right and the candidate wrong.
 
@@ -93,6 +103,7 @@ def judge(
     reference: tuple[Model, float],
     baselines: Mapping[str, Floats],
     leaked: int,
+    protected: Sequence[str] = (),
 ) -> Report:
     """Everything in one run.
 
@@ -103,13 +114,16 @@ def judge(
         reference: what it has to be no worse than.
         baselines: others' scores of the core suite.
         leaked: cases of the suites that are in the training data.
+        protected: names of slices by which fairness is reported.
     """
     found: list[Gated] = []
     told: list[Told] = []
+    fair_by: list[fairness.Rate] = []
     for number, suite in enumerate(suites):
         of = scored(model.scores(suite.examples), suite.examples, threshold, spec)
         found += gates(spec, suite.name, of, spec.seed + number)
         told += slices(spec, suite.examples, of, suite.name)
+        fair_by += fair(spec, suite, of, protected)
     core = suites[0]
     ours = scored(model.scores(core.examples), core.examples, threshold, spec)
     theirs = scored(reference[0].scores(core.examples), core.examples, reference[1], spec)
@@ -137,4 +151,5 @@ def judge(
         balance=balance,
         looked=len(suites) > 1,
         leaked=leaked,
+        fairness=tuple(fair_by),
     )

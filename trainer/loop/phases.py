@@ -6,21 +6,20 @@ the held-out set, and `propose`, which packs a model.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from trainer.errors import TrainError
 from trainer.evaluation import seal as seals
 from trainer.evaluation import suite as suites
 from trainer.evaluation.bounds import bound
 from trainer.evaluation.metrics import measure, scored, threshold_of
 from trainer.evaluation.plain import baselines
 from trainer.evaluation.suite import Suite
-from trainer.examples import Examples
+from trainer.examples import Examples, Floats
 from trainer.loop import judge
 from trainer.loop.diagnose import diagnose as find_clusters
 from trainer.loop.prepare import Folder
@@ -44,8 +43,10 @@ from trainer.loop.types import (
 from trainer.spec.spec import METRICS, Spec
 from trainer.specialise.trial import Outcome, Trial
 
-# Runs a list of trials side by side on the same training cases; outcomes in the same order.
-Fit = Callable[[list[Trial], Examples], list[Outcome]]
+# Is told a trial's place and outcome as soon as it is there.
+Done = Callable[[int, Outcome], None]
+# Runs a list of trials on the same training cases, as many at once as there is room for.
+Fit = Callable[[list[Trial], Examples, Done], None]
 # Says how far a phase is.
 Say = Callable[[str], None]
 
@@ -121,12 +122,12 @@ def specialise(
     known: Mapping[int, Tried],
     keep: Callable[[Planned, Tried], None],
 ) -> tuple[SpecialiseOut, str]:
-    """Fit the round's trials side by side; those that are known already are not fitted again.
+    """Fit the round's trials; those that are known already are not fitted again.
 
     Args:
         desk: of the run.
         given: the trials.
-        fit: fits side by side.
+        fit: fits.
         known: outcomes by the trial's number.
         keep: is told each outcome as soon as it is there.
     """
@@ -149,19 +150,26 @@ def specialise(
             base=given.base,
             device=s.device,
             checkpoints=str(desk.folder.root / "checkpoints"),
+            workers=s.workers,
         )
         for one in left
     ]
-    # In batches, so that a kill loses no more than what runs side by side.
-    for at in range(0, len(left), _side_by_side(desk)):
-        batch = slice(at, at + _side_by_side(desk))
-        numbers = ", ".join(str(one.number) for one in left[batch])
-        desk.say(f"trial {numbers}: {', '.join(one.method for one in left[batch])}")
-        begun = time.monotonic()
-        for one, outcome in zip(left[batch], fit(wanted[batch], train), strict=True):
-            tried = _told(desk, one, outcome, train, time.monotonic() - begun)
-            keep(one, tried)
-            found[one.number] = tried
+
+    # Kept one by one, so that a kill loses no more than what runs at that moment.
+    def done(place: int, outcome: Outcome) -> None:
+        one = left[place]
+        tried = _told(desk, one, outcome, train)
+        keep(one, tried)
+        found[one.number] = tried
+        desk.say(
+            f"trial {one.number}: {tried.failed or f'{one.method} {tried.score:.4f} by folds'}"
+        )
+
+    if left:
+        desk.say(f"trials {', '.join(str(one.number) for one in left)}")
+        fit(wanted, train, done)
+    if missing := [str(one.number) for one in left if one.number not in found]:
+        raise TrainError(f"Trials without an outcome: {', '.join(missing)}.")
     trials = tuple(found[one.number] for one in given.trials)
     sign = 1.0 if METRICS[spec.first_metric] else -1.0
     fitted = [i for i, t in enumerate(trials) if t.score is not None]
@@ -176,11 +184,7 @@ def specialise(
     return SpecialiseOut(trials, best), "; ".join([reason, *failed])
 
 
-def _side_by_side(desk: Desk) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // desk.spec.specialise.cores)
-
-
-def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples, seconds: float) -> Tried:
+def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples) -> Tried:
     if outcome.fitted is None:
         return Tried(
             one.number,
@@ -194,7 +198,7 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples, seconds: 
             0.0,
             outcome.confined,
             outcome.failed,
-            seconds,
+            outcome.seconds,
         )
     made = outcome.fitted
     known = np.flatnonzero(np.isfinite(made.fold_scores))
@@ -213,7 +217,7 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples, seconds: 
         made.difference,
         outcome.confined,
         "",
-        seconds,
+        outcome.seconds,
     )
 
 
@@ -229,16 +233,17 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
     best, spent, why = found.best, found.spent, found.reason
     if best.score is None:
         return _or_on(spec, given.round, best, spent, why, None)
-    report = _report(desk, given, train, [suite], best.model, best.threshold)
+    beside = baselines(desk.examples(train), suite.examples, spec)
+    report = _report(desk, given, beside, [suite], best)
+    if report.leaked:
+        reason = f"{report.leaked} cases of the suites are in the training data"
+        return AssessOut("stop", f"leak: {reason}", best, spent, report), reason
     if not report.holds:
         missed = ", ".join(g.metric for g in report.gates if g.holds is False)
         lost = len(report.lost.names)
         more = f"; {lost} cases lost, {report.lost.allowed} allowed" if lost else ""
         short = f"{why}; core does not hold: {missed or 'regressions'}{more}"
         return _or_on(spec, given.round, best, spent, short, report)
-    if report.leaked:
-        reason = f"{report.leaked} cases of the suites are in the training data"
-        return AssessOut("stop", f"leak: {reason}", best, spent, report), reason
     seen = looks.others(given.held_out.digest, best.model)
     if seen >= spec.evaluate.looks:
         reason = (
@@ -248,7 +253,7 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
         return AssessOut("stop", f"held-out exposure: {reason}", best, spent, report), reason
     looks.look(given.held_out.digest, best.model)
     held = seals.unseal(given.held_out, desk.folder.key(spec))
-    whole = _report(desk, given, train, [suite, held], best.model, best.threshold)
+    whole = _report(desk, given, beside, [suite, held], best)
     if whole.holds:
         reason = f"target met: {why}; core, held-out and regressions hold in one run"
         return AssessOut("propose", reason, best, spent, whole), reason
@@ -267,14 +272,19 @@ def _or_on(
 
 
 def _report(
-    desk: Desk, given: AssessIn, train: str, asked: list[Suite], model: str, threshold: float
+    desk: Desk,
+    given: AssessIn,
+    beside: Mapping[str, Floats],
+    asked: list[Suite],
+    best: Best,
 ) -> Report:
     return judge.judge(
         desk.spec,
         asked,
-        desk.store.model(model),
-        threshold,
+        desk.store.model(best.model),
+        best.threshold,
         (desk.store.model(given.reference), given.reference_threshold),
-        baselines(desk.examples(train), asked[0].examples, desk.spec),
+        beside,
         given.leaked,
+        given.protected,
     )

@@ -24,7 +24,7 @@ from trainer.evaluation.lock import Lock
 from trainer.evaluation.metrics import threshold_of
 from trainer.evaluation.plain import plain
 from trainer.evaluation.seal import Sealed
-from trainer.evaluation.split import Parts, split
+from trainer.evaluation.split import Parts, split, with_more
 from trainer.evaluation.suite import Suite
 from trainer.loop.store import Store
 from trainer.loop.types import Prepared
@@ -89,6 +89,7 @@ class Drawn:
     held_out: Suite
     leaks: Leaks
     plain: Fitted
+    protected: tuple[str, ...]
 
 
 def check_means(spec: Spec, folder: Path) -> str:
@@ -102,6 +103,11 @@ def check_means(spec: Spec, folder: Path) -> str:
         one = method(name)
         if one.shading != (spec.task == "shading"):
             raise SpecError(f"The method {name!r} is not for the task {spec.task!r}.")
+        if spec.specialise.workers > 1 and not one.torch:
+            raise SpecError(
+                f"specialise.workers is {spec.specialise.workers}, but {name!r} fits in one "
+                "process; methods of texts with an encoder can be fitted by several."
+            )
         if one.torch:
             missing = [p for p in TORCH_PACKAGES if importlib.util.find_spec(p) is None]
             if missing:
@@ -142,7 +148,7 @@ def draw(spec: Spec, version: int) -> Drawn:
         raise SpecError(
             f"The cases are {kind}, and a method of specialise.methods is not for them."
         )
-    parts = split(loaded, spec)
+    parts = with_more(split(loaded, spec), spec)
     made = plain(parts.train, spec)
     found = []
     for name, part in (("core", parts.core), ("held_out", parts.held_out)):
@@ -158,7 +164,7 @@ def draw(spec: Spec, version: int) -> Drawn:
         tuple(i for s in scans for i in s.exact),
         tuple(i for s in scans for i in s.runs),
     )
-    return Drawn(parts, found[0], found[1], leaks, made)
+    return Drawn(parts, found[0], found[1], leaks, made, loaded.protected)
 
 
 def lock(spec: Spec, folder: Folder, signer: Signer, version: int = 1) -> Drawn:
@@ -216,6 +222,7 @@ def prepare(spec: Spec, folder: Folder, store: Store, locked: Lock, version: int
         reference=store.put_model(reference),
         reference_name=name,
         reference_threshold=threshold,
+        protected=drawn.protected,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainer.evaluation.bounds import Bound
+from trainer.evaluation.fairness import Rate
 from trainer.evaluation.seal import Sealed
 
 PHASES = ("prepare", "evaluate", "diagnose", "specialise", "assess", "propose")
@@ -28,6 +29,7 @@ class Prepared:
         plain: a plain model's bytes, and its scores of the training cases by folds.
         reference: the model that a candidate must not be worse than; the plain one if there is no
             incumbent.
+        protected: names of slices by which fairness is reported.
     """
 
     train: str
@@ -41,6 +43,7 @@ class Prepared:
     reference: str
     reference_name: str
     reference_threshold: float
+    protected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ class AssessIn:
     spent: Spent
     leaked: int
     lock: str
+    protected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,7 @@ class Report:
     Attributes:
         better_than_reference: our first metric less the reference's, on core, paired.
         baselines: name to first metric on the same cases.
+        fairness: how decisions fall on the groups of protected columns.
     """
 
     gates: tuple[Gated, ...]
@@ -247,6 +252,7 @@ class Report:
     balance: Mapping[str, int]
     looked: bool
     leaked: int
+    fairness: tuple[Rate, ...] = ()
 
     @property
     def holds(self) -> bool:

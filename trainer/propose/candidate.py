@@ -6,6 +6,7 @@ the model is from and how it tested; both name data, code and thresholds by dige
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from governance.bundle.groups import Group
 from governance.dsse import Envelope
 from governance.errors import GovernanceError
 from governance.signer import Signer
+from trainer import codec
 from trainer.errors import InputError, TrainError
 from trainer.evaluation.lock import Lock
 from trainer.export import OUTPUT
@@ -109,6 +111,9 @@ def attachments(parts: documents.Parts) -> Mapping[str, bytes]:
         "attachments/environment.txt": parts.origin.environment.encode(),
         "attachments/specialist.json": documents.told_spec(parts).encode(),
     }
+    if parts.given.report.fairness:
+        told = [codec.to_plain(rate) for rate in parts.given.report.fairness]
+        found["attachments/fairness.json"] = (json.dumps(told, indent=1) + "\n").encode()
     if parts.explained is not None:
         found["attachments/reasons.json"] = canonical.encode(parts.explained.to_plain())
     return found

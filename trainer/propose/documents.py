@@ -30,7 +30,9 @@ from governance.bundle.groups import (
     SegmentMetric,
 )
 from trainer import codec
+from trainer.evaluation.bounds import Bound
 from trainer.evaluation.lock import Lock
+from trainer.evaluation.split import MORE
 from trainer.examples import Examples
 from trainer.loop.types import Gated, ProposeIn
 from trainer.propose.origin import Origin
@@ -39,7 +41,7 @@ from trainer.spec.spec import METRICS, Spec
 
 # Of a list in a document, at most so many; the object store has them all.
 MOST_NAMES = 1000
-MOST_SEGMENTS = 200
+MOST_SEGMENTS = 400
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,16 @@ def data_sets(parts: Parts) -> tuple[DataSet, ...]:
     data, ready = parts.spec.data, parts.given.prepared
     begins, ends = _day(data.begins), _day(data.ends)
     core = next(g for g in parts.given.report.gates if g.on == "core")
-    named = (
+    named: tuple[tuple[str, str, int, str], ...] = (
         ("training cases", parts.train.digest, len(parts.train), "training"),
         ("core suite", parts.locked.core, core.n, "validation"),
         ("held-out suite", ready.held_out.digest, ready.held_out.cases, "held_out"),
     )
+    if data.more:
+        rows = sum(name.startswith(MORE) for name in parts.train.ids)
+        teacher = parts.spec.teacher.model or "a teacher"
+        file = file_digest(parts.spec.path(data.more))
+        named += ((f"of the training cases, labelled by {teacher}", file, rows, "training"),)
     return tuple(
         DataSet(
             name=name,
@@ -159,12 +166,7 @@ def evaluation(parts: Parts) -> Evaluated:
     return Evaluated(
         run=parts.given.run,
         metrics=tuple(told),
-        segments=tuple(
-            SegmentMetric(
-                s.name[:500], s.metric, decimal(s.value), decimal(s.low), decimal(s.high), s.n
-            )
-            for s in report.slices[:MOST_SEGMENTS]
-        ),
+        segments=segments(parts),
         calibration=calibration,
         baselines=tuple(
             Baseline(name, first, decimal(value), cases) for name, value in report.baselines.items()
@@ -178,6 +180,17 @@ def evaluation(parts: Parts) -> Evaluated:
         ),
         known_limits=parts.spec.propose.known_limits,
         held_out_looks=max(parts.given.looks, 1),
+    )
+
+
+def segments(parts: Parts) -> tuple[SegmentMetric, ...]:
+    """Figures of the groups of protected columns, then of every slice."""
+    report = parts.given.report
+    fair = [(r.named, r.measure, r.bound, r.n) for r in report.fairness]
+    told = [(s.name, s.metric, Bound(s.value, s.low, s.high), s.n) for s in report.slices]
+    return tuple(
+        SegmentMetric(name[:500], what, decimal(b.value), decimal(b.low), decimal(b.high), n)
+        for name, what, b, n in [*fair, *told][:MOST_SEGMENTS]
     )
 
 
@@ -207,7 +220,23 @@ def risk(parts: Parts) -> Risk:
         "The drift alarm watches inputs and scores; the shadow compares decisions.",
         parts.spec.propose.owner or "nobody yet",
     )
-    return Risk(clusters, (remaining,))
+    return Risk(clusters, (remaining, *unequal(parts)))
+
+
+def unequal(parts: Parts) -> tuple[RemainingRisk, ...]:
+    """A risk for each group that is decided for less than four fifths as often as another."""
+    favoured = parts.spec.decide.labels[0]
+    return tuple(
+        RemainingRisk(
+            f"{r.named}: {favoured} is decided {r.bound.value:.2f} times ({r.bound.low:.2f} to "
+            f"{r.bound.high:.2f}) as often as for the group with the most; four fifths are asked.",
+            "high",
+            "The protected columns are no features; what stands for them has to be looked at.",
+            parts.spec.propose.owner or "nobody yet",
+        )
+        for r in parts.given.report.fairness
+        if r.unequal
+    )
 
 
 def change(parts: Parts) -> Change:

@@ -30,9 +30,15 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "specialise.trials": (1, 1000),
     "specialise.folds": (2, 20),
     "specialise.cores": (1, 1024),
+    "specialise.workers": (1, 1024),
     "specialise.memory_gib": (0.25, 4096),
     "specialise.nice": (0, 19),
     "specialise.trial_seconds": (1, 1e7),
+    "teacher.check": (20, 100_000),
+    "teacher.agreement": (0.5, 1.0),
+    "teacher.calls": (1, 10_000_000),
+    "teacher.timeout_seconds": (0.1, 3600),
+    "teacher.attempts": (1, 20),
     "stop.rounds": (1, 1000),
     "stop.patience": (1, 1000),
     "stop.improvement": (0, 1000),
@@ -76,7 +82,7 @@ def parse_spec(text: str, named: str, folder: Path) -> Spec:
         told = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{named} is no TOML: {error}.") from error
-    spec: Spec = _table(Spec, told, "", named)
+    spec: Spec = read_table(Spec, told, named, Limits(RANGES, CHOICES))
     _check_whole(spec, named)
     return dataclasses.replace(spec, folder=str(folder))
 
@@ -103,7 +109,24 @@ def _check_whole(spec: Spec, named: str) -> None:
         raise SpecError(f'{named}: data.source = "csv" needs data.path and data.label.')
 
 
-def _table(kind: Any, told: Mapping[str, Any], where: str, named: str) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Least and greatest of numbers, and the words that a text may be, by dotted key."""
+
+    ranges: Mapping[str, tuple[float, float]]
+    choices: Mapping[str, tuple[str, ...]]
+
+
+def read_table(kind: Any, told: Mapping[str, Any], named: str, limits: Limits) -> Any:
+    """A dataclass of tables as TOML has them; `named` is the file in what an error says.
+
+    Raises:
+        SpecError: a key is unknown, missing, of another type or out of its range.
+    """
+    return _table(kind, told, "", named, limits)
+
+
+def _table(kind: Any, told: Mapping[str, Any], where: str, named: str, limits: Limits) -> Any:
     if not isinstance(told, dict):
         raise SpecError(f"{named}: {where or 'the file'} must be a table.")
     hints = get_type_hints(kind)
@@ -117,43 +140,47 @@ def _table(kind: Any, told: Mapping[str, Any], where: str, named: str) -> Any:
         absent = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if absent and name not in told:
             raise SpecError(f"{named}: {_dotted(where, name)} is missing.")
-    found = {key: _value(hints[key], told[key], _dotted(where, key), named) for key in told}
+    found = {key: _value(hints[key], told[key], _dotted(where, key), named, limits) for key in told}
     return kind(**found)
 
 
-def _value(kind: Any, told: Any, where: str, named: str) -> Any:
+def _value(kind: Any, told: Any, where: str, named: str, limits: Limits) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _value(inner[0], told, where, named)
+        return _value(inner[0], told, where, named, limits)
     if dataclasses.is_dataclass(kind):
-        return _table(kind, told, where, named)
+        return _table(kind, told, where, named, limits)
     if origin is tuple:
         if not isinstance(told, list):
             raise SpecError(f"{named}: {where} must be a list.")
         fixed = len(inner) if inner[-1] is not Ellipsis else None
         if fixed is not None and len(told) != fixed:
             raise SpecError(f"{named}: {where} must have {fixed} entries.")
-        return tuple(_value(inner[0], item, where, named) for item in told)
+        return tuple(_value(inner[0], item, where, named, limits) for item in told)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(told, dict):
             raise SpecError(f"{named}: {where} must be a table.")
-        return {key: _value(inner[1], item, f"{where}.{key}", named) for key, item in told.items()}
+        return {
+            key: _value(inner[1], item, f"{where}.{key}", named, limits)
+            for key, item in told.items()
+        }
     if kind is float and isinstance(told, int) and not isinstance(told, bool):
         told = float(told)
     if type(told) is not kind:
         word = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
         raise SpecError(f"{named}: {where} must be {word}.")
-    _check_range(told, where, named)
+    _check_range(told, where, named, limits)
     return told
 
 
-def _check_range(told: Any, where: str, named: str) -> None:
-    if where in RANGES:
-        low, high = RANGES[where]
+def _check_range(told: Any, where: str, named: str, limits: Limits) -> None:
+    if where in limits.ranges:
+        low, high = limits.ranges[where]
         if not low <= told <= high:
             raise SpecError(f"{named}: {where} is {told}, but must be {low:g} to {high:g}.")
-    if where in CHOICES and told not in CHOICES[where]:
-        raise SpecError(f"{named}: {where} must be one of {', '.join(CHOICES[where])}.")
+    if where in limits.choices and told not in limits.choices[where]:
+        words = ", ".join(limits.choices[where])
+        raise SpecError(f"{named}: {where} must be one of {words}.")
 
 
 def _dotted(where: str, key: str) -> str:

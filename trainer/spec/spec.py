@@ -41,6 +41,7 @@ class Data:
     held_out_share: float = 0.2
     duplicates: str = "refuse"
     latest: int = 0
+    more: str = ""
     # What an evidence bundle has to say of data.
     begins: str = "1970-01-01"
     ends: str = "1970-01-01"
@@ -89,11 +90,28 @@ class Specialise:
     base: str = ""
     device: str = "cpu"
     cores: int = 1
+    workers: int = 1
     memory_gib: float = 4.0
     nice: int = 15
     trial_seconds: float = 1800.0
     targeted: bool = True
     parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A large model that labels texts, and how good it has to be."""
+
+    url: str = ""
+    model: str = ""
+    key_env: str = ""
+    instruction: str = ""
+    check: int = 100
+    agreement: float = 0.8
+    calls: int = 1000
+    timeout_seconds: float = 60.0
+    attempts: int = 4
+    may_send: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,7 @@ class Decide:
     miss: float = 1.0
     false_alarm: float = 1.0
     labels: tuple[str, str] = ("negative", "positive")
+    descriptions: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -149,6 +168,7 @@ class Spec:
     stop: Stop = field(default_factory=Stop)
     decide: Decide = field(default_factory=Decide)
     propose: Propose = field(default_factory=Propose)
+    teacher: Teacher = field(default_factory=Teacher)
     folder: str = field(default=".", compare=False)
 
     def path(self, named: str) -> Path:

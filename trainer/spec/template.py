@@ -25,6 +25,7 @@ split = "random"                 # "time": the latest are held out; "group": gro
 core_share = 0.15                # judged in every round
 held_out_share = 0.2             # sealed; each look is counted
 # latest = 5000                  # source "decisions": only so many of the newest labelled requests
+# more = "labelled.csv"          # texts that a teacher labelled (train label): training cases only
 duplicates = "refuse"            # equal rows on both sides of the split: "refuse" or "drop"
 begins = "2026-01-01"            # the data's first and last day, for the evidence
 ends = "2026-06-30"
@@ -55,8 +56,19 @@ memory_gib = 4.0
 nice = 15
 trial_seconds = 1800.0
 targeted = true                  # later rounds weigh what failed more
+# workers = 2                    # on Ray: so many fit a text method together, `cores` each
 # base = "minilm"                # text_lora: a Hugging Face directory with weights
 # device = "cpu"                 # "cuda" is refused where there is none
+
+# [teacher]                      # sluicegate train label: texts labelled by a large model
+# url = "http://127.0.0.1:8000/v1"  # any endpoint with OpenAI's chat completions
+# model = "its name there"
+# key_env = "TEACHER_KEY"        # the variable that holds its key, if it wants one
+# instruction = ""               # in place of "Is the text A or B?"
+# check = 100                    # known training cases that it is asked for first
+# agreement = 0.8                # with them, by its lower bound, or nothing is labelled
+# calls = 1000                   # at most, in one go
+# may_send = false               # personal texts to another machine
 
 [stop]
 rounds = 6
@@ -70,6 +82,7 @@ divergence = 0.05                # a round that falls this far below the best is
 miss = 1.0
 false_alarm = 1.0
 labels = ["negative", "positive"]
+# descriptions = ["", ""]        # the classes in words: the base model untrained is asked by them
 
 [propose]
 repository = "models"

@@ -10,8 +10,9 @@ from trainer.errors import InputError
 from trainer.fetch import default_cache, fetch_all
 from trainer.minilm import HEADS, TOKENIZER, WEIGHTS
 from trainer.package_index import FetchError
+from trainer.specialise.smollm import smollm2
 
-MINILM = "minilm"
+MINILM, SMOLLM2 = "minilm", "smollm2"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 # all-MiniLM-L6-v2's shape, as its weights have it.
 _CONFIG = {
@@ -40,7 +41,8 @@ def resolve(base: str, near: Path) -> str:
     """
     if not base:
         return ""
-    folder = minilm() if base == MINILM else near / base
+    known = {MINILM: minilm, SMOLLM2: smollm2}
+    folder = known[base]() if base in known else near / base
     if not folder.is_dir():
         raise InputError(f"The base model {folder} is no folder.")
     for name in ("config.json", "tokenizer.json"):

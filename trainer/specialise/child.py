@@ -47,7 +47,10 @@ def _fit(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
     # Imported here, so that all of it happens behind the fence.
     from trainer.examples import Examples  # noqa: PLC0415
     from trainer.specialise.methods import Task, method  # noqa: PLC0415
+    from trainer.specialise.peers import Peers  # noqa: PLC0415
 
+    peers = Peers(*task["peers"])
+    peers.meet(task["device"])
     train = Examples.from_bytes((folder / "train.npz").read_bytes())
     made = method(task["method"]).fit(
         Task(
@@ -59,6 +62,7 @@ def _fit(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
             base=task["base"],
             device=task["device"],
             checkpoint=task["checkpoint"],
+            peers=peers,
         )
     )
     if np.isinf(made.fold_scores).any() or np.isfinite(made.fold_scores).sum() < LEAST_SCORED:

@@ -146,7 +146,7 @@ def learn(
     """
     import torch  # noqa: PLC0415
 
-    p, device = task.parameters, task.device
+    p, device, peers = task.parameters, task.device, task.peers
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     model = network(task.base, p, task.seed).to(device)
     if p["checkpointing"]:
@@ -165,34 +165,44 @@ def learn(
         optimiser, lambda s: min((s + 1) / warm, (total - s) / max(total - warm, 1))
     )
     kept = Path(task.checkpoint) / f"{name}-{CHECKPOINT}" if task.checkpoint else None
-    begin = _resume(kept, model, optimiser, schedule)
+    begin = resume(kept, model, optimiser, schedule)
+    if kept is not None and peers.rank == 0:
+        with kept.with_suffix(".starts").open("a") as starts:
+            starts.write(f"{begin} of {total}\n")
     y = torch.from_numpy(task.train.y.astype(np.float32)).to(device)
     weights = torch.from_numpy(task.weights.astype(np.float32)).to(device)
     model.train()
     half = torch.bfloat16 if p["bf16"] else None
     for number in range(begin, total):
-        rows = steps.steps[number]
-        torch.manual_seed(task.seed * 1_000_003 + number)
-        with torch.autocast(device, dtype=half, enabled=half is not None):
-            logits = model(**batch_of(ids, rows, device))
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits.float(), y[rows], weight=weights[rows]
-        )
-        if not torch.isfinite(loss):
+        batch = steps.steps[number]
+        rows = peers.part(batch)
+        torch.manual_seed(task.seed * 1_000_003 + number + 7_919 * peers.rank)
+        loss = torch.zeros((), device=device)
+        if len(rows):
+            with torch.autocast(device, dtype=half, enabled=half is not None):
+                logits = model(**batch_of(ids, rows, device))
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                logits.float(), y[rows], weight=weights[rows], reduction="sum"
+            ) / len(batch)
+        # All workers see the same sum, so all of them end here or none.
+        if not torch.isfinite(peers.total(loss.detach().clone())):
             raise TrainError(f"The fit diverged: the loss of step {number} is not finite.")
-        loss.backward()
+        if len(rows):
+            loss.backward()
+        peers.sum_gradients(learning)
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
-        if kept is not None and (number + 1) % int(p["checkpoint_steps"]) == 0:
-            _keep(kept, model, optimiser, schedule, number + 1)
+        if kept is not None and peers.rank == 0 and (number + 1) % int(p["checkpoint_steps"]) == 0:
+            keep(kept, model, optimiser, schedule, number + 1)
         if done is not None:
             done(number)
     return model.eval()
 
 
-def _keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> None:
+def keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> None:
+    """Write down what was learnt and where the fit is, whole or not at all."""
     import torch  # noqa: PLC0415
 
     learnt = {n: w for n, w in model.named_parameters() if w.requires_grad}
@@ -209,7 +219,8 @@ def _keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> N
     partial.replace(path)
 
 
-def _resume(path: Path | None, model: Any, optimiser: Any, schedule: Any) -> int:
+def resume(path: Path | None, model: Any, optimiser: Any, schedule: Any) -> int:
+    """The step to go on from: that of the checkpoint, 0 if there is none that can be read."""
     import torch  # noqa: PLC0415
 
     if path is None or not path.exists():

@@ -10,6 +10,7 @@ import numpy as np
 from trainer.errors import SpecError
 from trainer.examples import Examples, Floats
 from trainer.specialise.model import Fitted
+from trainer.specialise.peers import ALONE, Peers
 
 Parameters = Mapping[str, float]
 Range = tuple[float, float, str]
@@ -28,6 +29,7 @@ class Task:
         base: a folder with a base model; empty for none.
         device: "cpu" or "cuda".
         checkpoint: a folder in which a long fit may leave where it is; empty for none.
+        peers: this worker among those that fit together.
     """
 
     train: Examples
@@ -38,6 +40,7 @@ class Task:
     base: str = ""
     device: str = "cpu"
     checkpoint: str = ""
+    peers: Peers = ALONE
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def limit(cores: int, memory_gib: float, nice: int) -> None:
     if sys.platform.startswith("linux"):
         # Who waits for this process may be killed at any moment; nothing is to go on without it.
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    os.nice(nice)
+    give_way(nice)
     # Best effort where the cores are fewer than asked for.
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, allowed[-cores:])
@@ -99,6 +99,11 @@ def limit(cores: int, memory_gib: float, nice: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     within = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (within, hard))
+
+
+def give_way(nice: int) -> None:
+    """Lower this process's priority to `nice`; one that is lower already stays."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:

@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trainer import codec
 from trainer.errors import TrainError
 from trainer.examples import Examples, Floats
 from trainer.specialise.model import Fitted, Model
+from trainer.specialise.peers import ALONE, Peers
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Trial:
         weights: float64 [n], how much each training case counts.
         cores, memory_gib, nice, seconds: bounds.
         checkpoints: a folder under which a long fit keeps where it is; empty for none.
+        workers: how many fit it together, each within the bounds.
+        peers: this worker among them.
     """
 
     method: str
@@ -44,12 +48,14 @@ class Trial:
     base: str = ""
     device: str = "cpu"
     checkpoints: str = ""
+    workers: int = 1
+    peers: Peers = ALONE
 
     def digest(self, train: Examples) -> str:
         """Of what the outcome follows from: bounds are not part of it."""
         base = Path(self.base).name if self.base else ""
         return codec.digest(
-            "trial/1",
+            "trial/2",
             self.method,
             self.parameters,
             self.weights,
@@ -57,16 +63,28 @@ class Trial:
             self.seed,
             base,
             train.digest,
+            # What is random inside a step differs.
+            self.workers,
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: a fit, or in `failed` why there is none. `confined`: by the kernel."""
+    """What came of it.
+
+    Attributes:
+        fitted: a fit, or None.
+        failed: why there is none.
+        confined: whether by the kernel.
+        told: whether the process itself said so, in a sentence; False if it ended without one.
+        seconds: from its start to its end.
+    """
 
     fitted: Fitted | None
     failed: str
     confined: bool
+    told: bool = True
+    seconds: float = 0.0
 
 
 def run(trial: Trial, train: Examples) -> Outcome:
@@ -75,14 +93,16 @@ def run(trial: Trial, train: Examples) -> Outcome:
     Raises:
         TrainError: the process could not be made or its folder not be written.
     """
+    begun = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="sluicegate-fit-") as name:
             folder = Path(name)
             kept = _checkpoint(trial, train)
             _prepare(folder, trial, train, kept)
-            return _read(folder, trial, *_start(folder, trial))
+            outcome = _read(folder, trial, *_start(folder, trial))
     except OSError as error:
         raise TrainError(f"A fit could not be started: {error.strerror}.") from error
+    return replace(outcome, seconds=time.monotonic() - begun)
 
 
 def _checkpoint(trial: Trial, train: Examples) -> str:
@@ -105,6 +125,7 @@ def _prepare(folder: Path, trial: Trial, train: Examples, kept: str) -> None:
         "memory_gib": trial.memory_gib,
         "nice": trial.nice,
         "checkpoint": kept,
+        "peers": [trial.peers.rank, trial.peers.count, trial.peers.address],
     }
     (folder / "task.json").write_text(json.dumps(told))
     (folder / "train.npz").write_bytes(train.to_bytes())
@@ -159,7 +180,8 @@ def _read(folder: Path, trial: Trial, code: int | None, said: str) -> Outcome:
         return Outcome(None, f"It took longer than {trial.seconds:g} s.", False)
     if not (folder / "told.json").exists():
         last = said.splitlines()[-1] if said else "without a word"
-        return Outcome(None, f"The process that fitted ended with {code}: {last}", False)
+        said = f"The process that fitted ended with {code}: {last}"
+        return Outcome(None, said, False, told=False)
     told: dict[str, Any] = json.loads((folder / "told.json").read_text())
     if "error" in told:
         return Outcome(None, told["error"], told["confined"])
