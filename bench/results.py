@@ -112,8 +112,12 @@ def _told(figure: Figure) -> dict[str, Any]:
 
 def _short(run: dict[str, Any]) -> dict[str, Any]:
     """A generator's report without its addresses and its long lists."""
-    left_out = {"histogram_us", "windows", "target", "path", "tool"}
-    return {key: value for key, value in run.items() if key not in left_out}
+    left_out = {"histogram_us", "windows", "target", "path", "tool", "pauses"}
+    told = {key: value for key, value in run.items() if key not in left_out}
+    if pauses := run.get("pauses"):
+        late = [pause["late_us"] for pause in pauses]
+        told["pauses"] = {"count": len(late), "sum_us": sum(late), "longest_us": max(late)}
+    return told
 
 
 def _draw(result: Result, path: Path) -> None:
