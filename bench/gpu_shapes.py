@@ -151,16 +151,17 @@ def _encoder(encoder: Encoder, name: str, folder: Path) -> Shape:
     head = Head(weight, np.zeros(1, np.float32))
     plain, fused = to_onnx(encoder, head, FLOAT16), to_fused_onnx(encoder, head)
     texts = name == "encoder"
-    folders = []
+    places = []
     for spelling, graph in (("plain", plain), ("fused", fused)):
         place = _place(folder, spelling, graph if texts else _of_length(graph, TOKENS))
         (place / "contract.toml").write_text(f'[text]\nmask = "{MASK}"\n')
-        folders.append(place)
+        places.append(place)
+    one, other = places
     length, lengths = (-1, (16, 32, 64, 128)) if texts else (TOKENS, (TOKENS,))
     inputs = tuple(Tensor(n, "INT64", (-1, length)) for n in (IDS, MASK))
     most = Bucket(64, lengths[-1])
     tokenizer = encoder.tokenizer if texts else None
-    return Shape(name, inputs, *folders, most, len(plain), tokenizer, lengths)
+    return Shape(name, inputs, one, other, most, len(plain), tokenizer, lengths)
 
 
 def _of_length(graph: bytes, tokens: int) -> bytes:
