@@ -304,7 +304,7 @@ def test_the_evidence_says_how_many_cases_a_teacher_labelled(tmp_path: Path) -> 
     assert ended.proposed is not None, ended.reason
     lineage = bundles.open_bundle(Path(ended.proposed.evidence)).groups["lineage"]
     sets = {one.name: one for one in lineage.data_sets}  # type: ignore[union-attr]
-    told = sets["of the training cases, labelled by large"]
+    told = sets["of the training cases, labelled or written by large"]
     assert (told.rows, told.used_for) == (30, "training")
     assert told.digest == "sha256:" + sha256((tmp_path / "more.csv").read_bytes()).hexdigest()
     assert sets["training cases"].rows > 30

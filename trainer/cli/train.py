@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -215,6 +215,24 @@ def run(
     )
 
 
+def _with_teacher(file: Path, as_json: bool, work: Callable[[Any, Any, Any], Any]) -> Any:
+    """What `work` makes of a specification, its teacher, and somebody to tell how far it is."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from trainer.spec.read import read_spec  # noqa: PLC0415
+    from trainer.teacher.ask import Endpoint  # noqa: PLC0415
+
+    try:
+        spec = read_spec(file)
+        endpoint = Endpoint(spec.teacher, spec.decide.labels, spec.decide.descriptions)
+        with Console(stderr=True).status("teacher") as shown:
+            return work(spec, endpoint, shown.update)
+    except SpecError as error:
+        fail(str(error), USAGE, as_json)
+    except TrainError as error:
+        fail(str(error), REFUSED, as_json)
+
+
 @app.command()
 def label(
     file: File,
@@ -223,28 +241,44 @@ def label(
     as_json: AsJson = False,
 ) -> None:
     """Let a large model label texts, once it agrees with known cases; exit code 1 if not."""
-    from rich.console import Console  # noqa: PLC0415
-
     from trainer.codec import to_plain  # noqa: PLC0415
-    from trainer.spec.read import read_spec  # noqa: PLC0415
-    from trainer.teacher.ask import Endpoint  # noqa: PLC0415
     from trainer.teacher.label import label as label_texts  # noqa: PLC0415
 
-    try:
-        spec = read_spec(file)
-        endpoint = Endpoint(spec.teacher, spec.decide.labels, spec.decide.descriptions)
-        with Console(stderr=True).status("teacher") as shown:
-            made = label_texts(spec, endpoint, texts, out, shown.update)
-    except SpecError as error:
-        fail(str(error), USAGE, as_json)
-    except TrainError as error:
-        fail(str(error), REFUSED, as_json)
+    made = _with_teacher(
+        file, as_json, lambda spec, asked, tell: label_texts(spec, asked, texts, out, tell)
+    )
     if as_json:
         emit(to_plain(made))
     say(
         f"{made.labelled:,} texts labelled in {out}, {made.silent:,} left without a label, "
         f"{made.calls:,} calls; the teacher agrees with at least {made.check.low:.3f} of known "
         f'cases. Next: data.more = "{out}", then lock.'
+    )
+
+
+@app.command()
+def invent(
+    file: File,
+    out: Annotated[Path, typer.Option(help="Where the texts go.", metavar="CSV")],
+    count: Annotated[int, typer.Option(min=2, help="Texts to ask for.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Let a large model write examples, and keep those that it labels as it was asked to.
+
+    First it has to agree with known cases; exit code 1 if not.
+    """
+    from trainer.codec import to_plain  # noqa: PLC0415
+    from trainer.teacher.invent import invent as invent_texts  # noqa: PLC0415
+
+    made = _with_teacher(
+        file, as_json, lambda spec, asked, tell: invent_texts(spec, asked, count, out, tell)
+    )
+    if as_json:
+        emit(to_plain(made))
+    say(
+        f"{made.kept:,} of {count:,} texts kept in {out}: {made.labelled_otherwise:,} were "
+        f"labelled otherwise, {made.known_or_empty:,} known or empty, {made.near_a_suite:,} too "
+        f'near a suite; {made.calls:,} calls. Next: data.more = "{out}", then lock.'
     )
 
 

@@ -139,7 +139,9 @@ def data_sets(parts: Parts) -> tuple[DataSet, ...]:
         rows = sum(name.startswith(MORE) for name in parts.train.ids)
         teacher = parts.spec.teacher.model or "a teacher"
         file = file_digest(parts.spec.path(data.more))
-        named += ((f"of the training cases, labelled by {teacher}", file, rows, "training"),)
+        named += (
+            (f"of the training cases, labelled or written by {teacher}", file, rows, "training"),
+        )
     return tuple(
         DataSet(
             name=name,

@@ -9,14 +9,12 @@ paid for is not made again, and a run that was ended goes on.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainer import codec
 from trainer.errors import InputError, SpecError, TrainError
 from trainer.evaluation.split import split
 from trainer.examples import Examples
@@ -24,7 +22,8 @@ from trainer.loop.diagnose import lower
 from trainer.recipes import sources
 from trainer.recipes.tables import read_columns
 from trainer.spec.spec import Spec
-from trainer.teacher.ask import Asked, Endpoint
+from trainer.teacher.answers import Answers, beside
+from trainer.teacher.ask import Endpoint
 
 LEVEL = 0.95
 # A run that gets so many answers in a row that name no label is talking to the wrong model.
@@ -66,56 +65,6 @@ class Labelled:
     calls: int
 
 
-class Answers:
-    """Answers that were paid for: JSON lines, each under the digest of all it follows from.
-
-    Raises:
-        InputError: the file cannot be read or written.
-    """
-
-    def __init__(self, path: Path, endpoint: Endpoint, model: str, most: int) -> None:
-        self.calls = 0
-        self._endpoint, self._model, self._most, self._path = endpoint, model, most, path
-        self._known: dict[str, Asked] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}.") from error
-        for line in lines:
-            try:
-                told = json.loads(line)
-                self._known[told["key"]] = Asked(told["label"], told["said"], told["seconds"])
-            except (ValueError, KeyError, TypeError):
-                # A kill left half a line: that call is made again.
-                continue
-
-    def of(self, text: str) -> Asked:
-        """The teacher's answer.
-
-        Raises:
-            TrainError: the budget of calls is used up.
-            InputError: the teacher gives none, or it cannot be kept.
-        """
-        key = codec.digest("teacher/1", self._model, self._endpoint.prompt, text)
-        if key in self._known:
-            return self._known[key]
-        if self.calls >= self._most:
-            raise TrainError(
-                f"teacher.calls is {self._most}: so many were made now. Run again to go on."
-            )
-        asked = self._endpoint.ask(text)
-        self.calls += 1
-        told = {"key": key, "label": asked.label, "said": asked.said, "seconds": asked.seconds}
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(told) + "\n")
-        except OSError as error:
-            raise InputError(f"{self._path} cannot be written: {error.strerror}.") from error
-        self._known[key] = asked
-        return asked
-
-
 def label(spec: Spec, endpoint: Endpoint, unlabelled: Path, out: Path, say: Say) -> Labelled:
     """Check the teacher, then label a table's texts; `out` is `data.more` of the same spec.
 
@@ -131,30 +80,27 @@ def label(spec: Spec, endpoint: Endpoint, unlabelled: Path, out: Path, say: Say)
         InputError: a file or an answer cannot be used.
         TrainError: the teacher is not good enough, or the budget is used up.
     """
-    _check_means(spec, endpoint)
+    check_means(spec, endpoint)
     texts = _texts(spec, unlabelled)
     known = split(sources.load(spec), spec).train
-    answers = Answers(
-        out.with_name(out.name + ".answers.jsonl"), endpoint, spec.teacher.model, spec.teacher.calls
-    )
+    answers = Answers(beside(out), endpoint, spec.teacher.model, spec.teacher.calls)
     check = feasible(spec, answers, known, say)
-    if not check.holds:
-        raise TrainError(
-            f"The teacher agrees with {check.agreed} of {check.cases} known cases, so with at "
-            f"least {check.low:.3f} of all; teacher.agreement is {check.limit:g}. "
-            f"{check.silent} answers named no label. Nothing was labelled."
-        )
     say(
         f"check: {check.agreed} of {check.cases} known cases agree, at least {check.low:.3f}; "
         f"{len(texts):,} texts take about {len(texts) * check.seconds:,.0f} s"
     )
     found, silent = _all(answers, texts, say)
-    _write(spec, out, found)
+    write(spec, out, found)
     return Labelled(check, len(found), silent, answers.calls)
 
 
 def feasible(spec: Spec, answers: Answers, known: Examples, say: Say) -> Feasible:
-    """Ask for known training cases, as many of each class."""
+    """Ask for known training cases, as many of each class.
+
+    Raises:
+        TrainError: the teacher agrees with too few of them, or the budget is used up.
+        InputError: it gives no answer.
+    """
     random = np.random.default_rng([spec.seed, 2])
     half = spec.teacher.check // 2
     rows = [random.permutation(np.flatnonzero(known.y == y))[:half] for y in (0.0, 1.0)]
@@ -164,7 +110,7 @@ def feasible(spec: Spec, answers: Answers, known: Examples, say: Say) -> Feasibl
         say(f"check, {number} of {len(some)}")
         found.append((answers.of(text), y))
     agreed = sum(asked.label == y for asked, y in found)
-    return Feasible(
+    check = Feasible(
         cases=len(found),
         agreed=agreed,
         silent=sum(asked.label is None for asked, _ in found),
@@ -172,9 +118,17 @@ def feasible(spec: Spec, answers: Answers, known: Examples, say: Say) -> Feasibl
         limit=spec.teacher.agreement,
         seconds=float(np.median([asked.seconds for asked, _ in found])),
     )
+    if not check.holds:
+        raise TrainError(
+            f"The teacher agrees with {check.agreed} of {check.cases} known cases, so with at "
+            f"least {check.low:.3f} of all; teacher.agreement is {check.limit:g}. "
+            f"{check.silent} answers named no label. Nothing was labelled."
+        )
+    return check
 
 
-def _check_means(spec: Spec, endpoint: Endpoint) -> None:
+def check_means(spec: Spec, endpoint: Endpoint) -> None:
+    """Raise where texts may not be sent there, or the specialist has none."""
     if not spec.data.text or spec.task != "binary":
         raise SpecError("A teacher labels texts of two classes: data.text names their column.")
     private = spec.data.personal_data in ("personal", "special")
@@ -210,7 +164,8 @@ def _all(answers: Answers, texts: Sequence[str], say: Say) -> tuple[list[tuple[s
     return found, silent
 
 
-def _write(spec: Spec, out: Path, found: Sequence[tuple[str, int]]) -> None:
+def write(spec: Spec, out: Path, found: Sequence[tuple[str, int]]) -> None:
+    """Write texts and classes as a table that `data.more` takes, whole or not at all."""
     other = "0" if spec.data.positive != "0" else "other"
     partial = out.with_name(out.name + ".partial")
     try:
