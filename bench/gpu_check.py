@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -144,6 +144,9 @@ def main(
         list[str] | None,
         typer.Option("--shape", help="tabular, encoder, encoder-tokens, decoder-0.5b, decoder-4b."),
     ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Of the largest batch, in place of the shape's own.")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Of each window.")] = 5.0,
     gateway: Annotated[bool, typer.Option(help="Also through the whole gateway.")] = True,
     prepare: Annotated[
@@ -183,6 +186,8 @@ def main(
     with tempfile.TemporaryDirectory(prefix="sluicegate-gpu-check-") as folder:
         wanted = tuple(shape or (DRY_NAMES if dry else NAMES))
         for each in shapes(wanted, Path(folder), prepared):
+            if rows:
+                each = replace(each, largest=replace(each.largest, rows=rows))  # noqa: PLW2901
             reference = reference_for(each)
             for name in engine or (DRY_ENGINES if dry else ENGINES):
                 place = Path(folder, f"{each.name}-{name}")

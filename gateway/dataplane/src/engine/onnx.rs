@@ -266,8 +266,8 @@ impl OnnxLane {
     }
 
     fn run_bucket(&mut self, bucket: Bucket) -> Result<(), String> {
-        self.first = !self.bindings.contains_key(&bucket);
         if let Some(binding) = self.bindings.get(&bucket) {
+            self.first = false;
             if self.provider != Provider::Cpu {
                 binding.copy_to_device()?;
             }
@@ -279,6 +279,7 @@ impl OnnxLane {
                 bucket.rows, bucket.length
             ));
         }
+        self.first = true;
         let binding = self.bind(bucket)?;
         let result = binding.run_with(&mut self.session, &mut self.buffers);
         if self.bindings.len() >= MAX_BINDINGS {
