@@ -144,8 +144,9 @@ def main(
         list[str] | None,
         typer.Option("--shape", help="tabular, encoder, encoder-tokens, decoder-0.5b, decoder-4b."),
     ] = None,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="Of the largest batch, in place of the shape's own.")
+    largest: Annotated[
+        int | None,
+        typer.Option("--rows", min=1, help="Of the largest batch, in place of the shape's own."),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Of each window.")] = 5.0,
     gateway: Annotated[bool, typer.Option(help="Also through the whole gateway.")] = True,
@@ -186,8 +187,8 @@ def main(
     with tempfile.TemporaryDirectory(prefix="sluicegate-gpu-check-") as folder:
         wanted = tuple(shape or (DRY_NAMES if dry else NAMES))
         for each in shapes(wanted, Path(folder), prepared):
-            if rows:
-                each = replace(each, largest=replace(each.largest, rows=rows))  # noqa: PLW2901
+            if largest:
+                each = replace(each, largest=replace(each.largest, rows=largest))  # noqa: PLW2901
             reference = reference_for(each)
             for name in engine or (DRY_ENGINES if dry else ENGINES):
                 place = Path(folder, f"{each.name}-{name}")
