@@ -1,5 +1,7 @@
 """The generator's file of samples: one latency a request."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -88,6 +90,25 @@ class Windows:
         return self.pauses / max(1e-9, self.seconds)
 
 
+def median_interval(samples: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Where the median of what was sampled lies, whatever its distribution; None if too few.
+
+    Order statistics: a sample is below the median with probability 1/2, so the k-th least of n is
+    above it with that of fewer than k heads in n throws (David and Nagaraja, Order Statistics).
+    """
+    n = len(samples)
+    found, missed = None, 0.0
+    for k in range(1, n // 2 + 1):
+        missed += 2 * math.comb(n, k - 1) / 2**n
+        if missed > 1 - level:
+            break
+        found = k
+    if found is None:
+        return None
+    ordered = sorted(samples)
+    return ordered[found - 1], ordered[n - found]
+
+
 def compared(
     what: str,
     with_it: Windows,
@@ -114,6 +135,11 @@ def compared(
         )
         for kind, samples in every.items()
     ]
+    if interval := median_interval(every["windows"]):
+        figures += [
+            Figure(f"… {end} end of that median's interval (95%)", "times", (value,))
+            for end, value in zip(("lower", "upper"), interval, strict=True)
+        ]
     if with_it.watched:
         calm = with_it.quantile(q, calm=True) / without.quantile(q, calm=True)
         figures.append(
