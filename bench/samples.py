@@ -1,6 +1,5 @@
 """The generator's file of samples: one latency a request."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,23 +89,33 @@ class Windows:
         return self.pauses / max(1e-9, self.seconds)
 
 
-def median_interval(samples: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Where the median of what was sampled lies, whatever its distribution; None if too few.
+def ratio_interval(
+    with_it: Sequence[NDArray[np.uint32]],
+    without: Sequence[NDArray[np.uint32]],
+    q: float,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """Interval of a quantile of all answers of one kind of window over that of the other.
 
-    Order statistics: a sample is below the median with probability 1/2, so the k-th least of n is
-    above it with that of fewer than k heads in n throws (David and Nagaraja, Order Statistics).
+    Pairs of neighbouring windows are drawn with replacement (percentile bootstrap, Efron 1979):
+    what the machine does lasts longer than an answer, so answers are not independent.
+
+    Args:
+        with_it, without: latencies of each window, in the order of the pairs, uint32 [n] each.
+
     """
-    n = len(samples)
-    found, missed = None, 0.0
-    for k in range(1, n // 2 + 1):
-        missed += 2 * math.comb(n, k - 1) / 2**n
-        if missed > 1 - level:
-            break
-        found = k
-    if found is None:
-        return None
-    ordered = sorted(samples)
-    return ordered[found - 1], ordered[n - found]
+    random = np.random.default_rng(7)
+    n = len(with_it)
+    found = []
+    for _ in range(resamples):
+        drawn = random.integers(0, n, n)
+        above, below = (
+            np.quantile(np.concatenate([each[i] for i in drawn]), q) for each in (with_it, without)
+        )
+        found.append(above / below)
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def compared(
@@ -135,11 +144,6 @@ def compared(
         )
         for kind, samples in every.items()
     ]
-    if interval := median_interval(every["windows"]):
-        figures += [
-            Figure(f"… {end} end of that median's interval (95%)", "times", (value,))
-            for end, value in zip(("lower", "upper"), interval, strict=True)
-        ]
     if with_it.watched:
         calm = with_it.quantile(q, calm=True) / without.quantile(q, calm=True)
         figures.append(

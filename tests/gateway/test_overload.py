@@ -63,10 +63,10 @@ def _flood(client: Client, levels: list[int], timeout: float) -> dict[int, list[
 
 
 def test_what_matters_more_is_answered_when_not_all_can_be(tmp_path: Path, serve: Serve) -> None:
-    models.pack_delay(tmp_path, "slow", 0, 20_000)
+    models.pack_delay(tmp_path, "slow", 0, 60_000)
     server = serve(tmp_path)
-    # 20 of 20 ms each fit into the deadline, not 40.
-    codes = _flood(connect(server), [8, 2], timeout=0.6)
+    # 20 of 60 ms each fit into the deadline, also on a machine that others use; not 40.
+    codes = _flood(connect(server), [8, 2], timeout=1.8)
     important, other = codes[2].count(CODE.OK), codes[8].count(CODE.OK)
     assert important >= 17, codes
     assert other < important

@@ -4,8 +4,10 @@
 //! clock although the other is runnable, and keeps it for a slice of milliseconds, also if the other
 //! wakes meanwhile. Loading a model is one long call of a library, which cannot look up. So a timer
 //! interrupts the thread after every 100 µs, and its handler sleeps a little: then whoever waits has
-//! the core. It sleeps whether or not somebody is known to wait, for who has just been woken and has no
-//! core cannot say so; and not longer than a little, for the thread may hold a lock.
+//! the core. A thread of low priority sleeps whether or not somebody is known to wait, for who has just
+//! been woken and has no core cannot say so; and not longer than a little, for the thread may hold a
+//! lock. One at idle priority loses the core to whoever wakes, so it sleeps only while a thread that
+//! serves is awake: a core that sleeps for nothing is a core that wakes late.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -14,7 +16,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::priority::is_serving;
+use crate::priority::{is_serving, somebody_serves};
 
 const WORK: libc::timespec = libc::timespec {
     tv_sec: 0,
@@ -25,7 +27,17 @@ const SLEEP: libc::timespec = libc::timespec {
     tv_nsec: 100_000,
 };
 
+/// When a courteous thread sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveWay {
+    /// Whenever there are threads that serve.
+    Always,
+    /// While one of them is awake. For a thread at idle priority.
+    ToWhoIsAwake,
+}
+
 thread_local! {
+    static GIVES_WAY: Cell<GiveWay> = const { Cell::new(GiveWay::Always) };
     /// This thread's timer, if it has one: the first of a process is number 0, which is null. Without a
     /// destructor, so that a handler may read it.
     static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
@@ -37,7 +49,8 @@ thread_local! {
 pub struct Courtesy(PhantomData<*const ()>);
 
 impl Courtesy {
-    pub fn begin() -> Self {
+    pub fn begin(gives_way: GiveWay) -> Self {
+        GIVES_WAY.set(gives_way);
         if let Some(timer) = signal().and_then(timer) {
             TIMER.set(Some(timer));
             arm(timer);
@@ -81,7 +94,11 @@ extern "C" fn give_way(_: libc::c_int) {
     unsafe {
         let errno = libc::__errno_location();
         let kept = *errno;
-        if is_serving() {
+        let sleeps = match GIVES_WAY.get() {
+            GiveWay::Always => is_serving(),
+            GiveWay::ToWhoIsAwake => somebody_serves(),
+        };
+        if sleeps {
             SLEEPS.fetch_add(1, Relaxed);
             libc::nanosleep(&SLEEP, ptr::null_mut());
         }
@@ -128,12 +145,19 @@ fn timer(signal: libc::c_int) -> Option<libc::timer_t> {
 mod tests {
     use super::*;
     use crate::clock::{MILLIS, SECONDS, now, thread_time};
-    use crate::priority::{falls_asleep, serve_with};
+    use crate::priority::Serves;
 
     #[test]
     fn a_courteous_thread_sleeps_in_between_and_goes_on_all_the_same() {
-        serve_with(1);
-        let courtesy = Courtesy::begin();
+        // Awake for as long as the test lasts, whatever other tests' threads do.
+        let _serves = Serves::begin();
+        for gives_way in [GiveWay::Always, GiveWay::ToWhoIsAwake] {
+            sleeps_and_gets_on(gives_way);
+        }
+    }
+
+    fn sleeps_and_gets_on(gives_way: GiveWay) {
+        let courtesy = Courtesy::begin(gives_way);
         assert!(TIMER.get().is_some(), "a timer could be had");
         let (before, begun, used) = (SLEEPS.load(Relaxed), now(), thread_time());
         // So much work of its own: a thread that only slept would never have done it.
@@ -144,7 +168,5 @@ mod tests {
         assert!(SLEEPS.load(Relaxed) > before, "and sleeps");
         drop(courtesy);
         assert!(TIMER.get().is_none());
-        // Nobody of this test's serves any more.
-        falls_asleep();
     }
 }

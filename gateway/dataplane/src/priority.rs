@@ -18,16 +18,16 @@ static WAKES: AtomicU64 = AtomicU64::new(0);
 /// none.
 static WAKES_BESIDE: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Threads that speak to callers, and those of them that sleep.
+/// Threads that serve (they speak to callers, make tokens or compute), and those of them that sleep.
 static SERVING: AtomicUsize = AtomicUsize::new(0);
 static ASLEEP: AtomicUsize = AtomicUsize::new(0);
 
-/// So many more threads speak to callers; each is awake until it says otherwise.
+/// So many more threads serve; each is awake until it says otherwise.
 pub fn serve_with(threads: usize) {
     SERVING.fetch_add(threads, Relaxed);
 }
 
-/// A thread that speaks to callers has nothing to do, and wakes when it has.
+/// A thread that serves has nothing to do, and wakes when it has.
 pub fn falls_asleep() {
     ASLEEP.fetch_add(1, Relaxed);
 }
@@ -36,12 +36,44 @@ pub fn wakes_up() {
     ASLEEP.fetch_sub(1, Relaxed);
 }
 
-/// Whether there are threads that speak to callers, at work or not.
+/// What a thread that serves is counted by for as long as it runs.
+#[derive(Debug)]
+pub struct Serves(());
+
+impl Serves {
+    #[must_use]
+    pub fn begin() -> Self {
+        serve_with(1);
+        Self(())
+    }
+
+    /// Waits for something to do, by `wait`.
+    pub fn asleep<T>(&self, wait: impl FnOnce() -> T) -> T {
+        /// Also where `wait` panics.
+        struct Wakes;
+        impl Drop for Wakes {
+            fn drop(&mut self) {
+                wakes_up();
+            }
+        }
+        falls_asleep();
+        let _wakes = Wakes;
+        wait()
+    }
+}
+
+impl Drop for Serves {
+    fn drop(&mut self) {
+        SERVING.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Whether there are threads that serve, at work or not.
 pub fn is_serving() -> bool {
     SERVING.load(Relaxed) > 0
 }
 
-/// Whether a thread that speaks to callers is at work.
+/// Whether a thread that serves is at work.
 pub fn somebody_serves() -> bool {
     ASLEEP.load(Relaxed) < SERVING.load(Relaxed)
 }
@@ -161,6 +193,18 @@ mod tests {
             assert_eq!((policy, nice), (libc::SCHED_OTHER, 10));
         });
         assert!(thread.join().is_ok(), "it keeps both");
+    }
+
+    #[test]
+    fn who_serves_is_awake_but_while_it_waits() {
+        // The counters are the process's: what other tests' threads do may hide one that sleeps.
+        let serves = Serves::begin();
+        assert!(is_serving() && somebody_serves());
+        let during = serves.asleep(|| ASLEEP.load(Relaxed));
+        assert!(during > 0);
+        let panicked = std::panic::catch_unwind(|| serves.asleep(|| panic!("while it waits")));
+        assert!(panicked.is_err());
+        assert!(somebody_serves(), "it has woken all the same");
     }
 
     #[test]

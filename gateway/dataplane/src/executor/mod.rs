@@ -25,7 +25,7 @@ use crate::clock::{MICROS, MILLIS, SECONDS, Ticks, now};
 use crate::engine::{Buffers, EngineError, Lane};
 use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
-use crate::priority::serve_promptly;
+use crate::priority::{Serves, serve_promptly};
 use crate::sched::codel::Codel;
 use crate::sched::cost::{CostLine, CostTable};
 use crate::sched::queue::{Ticket, Waiting};
@@ -116,7 +116,7 @@ impl Executor {
             let thread = std::thread::Builder::new().name(format!("lane-{index}"));
             let thread = thread.spawn(move || {
                 serve_promptly();
-                this.work();
+                this.work(&Serves::begin());
             });
             lock(&executor.threads).push(thread.map_err(|e| format!("no thread for a lane: {e}"))?);
         }
@@ -308,7 +308,7 @@ impl Executor {
     }
 
     /// A lane's thread: takes batches as long as there are some and a lane is free.
-    fn work(&self) {
+    fn work(&self, serves: &Serves) {
         let mut replies = Vec::new();
         let mut state = lock(&self.state);
         loop {
@@ -337,7 +337,7 @@ impl Executor {
                 return;
             }
             state.sleeping += 1;
-            state = match until {
+            state = serves.asleep(|| match until {
                 None => self
                     .wake
                     .wait(state)
@@ -347,7 +347,7 @@ impl Executor {
                     let waited = self.wake.wait_timeout(state, pause);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-            };
+            });
             state.sleeping -= 1;
         }
     }

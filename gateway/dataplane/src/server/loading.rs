@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use super::Server;
 use super::table::{Family, Model, State, Table};
 use crate::config::Config;
-use crate::courtesy::Courtesy;
+use crate::courtesy::{Courtesy, GiveWay};
 use crate::decisions::Logged;
 use crate::executor::{NewModel, Settings};
 use crate::model::contract::Contract;
@@ -222,7 +222,7 @@ pub fn aside<T: Send + 'static>(
     let thread = thread.spawn(move || {
         step_aside();
         let _at_work = AtWork::begin();
-        let _courtesy = Courtesy::begin();
+        let _courtesy = Courtesy::begin(GiveWay::Always);
         work()
     });
     let thread = thread.map_err(|e| format!("no thread: {e}"))?;

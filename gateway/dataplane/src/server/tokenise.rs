@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::executor::Tokens;
 use crate::model::text::TextStage;
-use crate::priority::serve_promptly;
+use crate::priority::{Serves, serve_promptly};
 
 /// Requests that may wait to be tokenised: some tens of milliseconds of one thread's work.
 const WAITING: usize = 1_024;
@@ -36,7 +36,7 @@ impl Tokenisers {
             let thread = std::thread::Builder::new().name(format!("tokens-{index}"));
             thread.spawn(move || {
                 serve_promptly();
-                work(&waiting);
+                work(&waiting, &Serves::begin());
             })?;
         }
         Ok(Self { tasks })
@@ -59,12 +59,14 @@ impl Tokenisers {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Task>>) {
+fn work(waiting: &Mutex<Receiver<Task>>, serves: &Serves) {
     loop {
-        let task = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
+        let task = serves.asleep(|| {
+            waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recv()
+        });
         let Ok(task) = task else { return };
         if task.done.is_closed() {
             continue;

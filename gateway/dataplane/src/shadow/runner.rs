@@ -15,7 +15,7 @@ use super::ends::Compared;
 use super::queue::Mirrored;
 use super::{Route, Side};
 use crate::clock::{MICROS, Ticks, now, thread_time};
-use crate::courtesy::Courtesy;
+use crate::courtesy::{Courtesy, GiveWay};
 use crate::engine::EngineError;
 use crate::executor::{Backlog, Inputs};
 use crate::priority::{AtWork, doze, somebody_serves, step_back};
@@ -68,7 +68,7 @@ pub fn work(route: &Route, mut incumbent: Side, mut candidate: Side, backlog: &B
         }
         let at_work = AtWork::begin();
         // A long row is one call, in whose middle nobody looks up.
-        let courtesy = (pace.row > PIECE).then(Courtesy::begin);
+        let courtesy = (pace.row > PIECE).then(|| Courtesy::begin(GiveWay::ToWhoIsAwake));
         let rows = taken.iter().map(|b| b.rows).sum();
         let begun = thread_time();
         compare(route, &mut incumbent, &mut candidate, &mut taken);
