@@ -15,14 +15,14 @@ from governance.bundle.verify import check_documents
 from governance.checks import Checks
 from governance.dsse import Envelope
 from governance.home import Home
+from governance.ledger.answers import seen_by
 from governance.ledger.checkpoint import open_checkpoint
-from governance.ledger.errors import LedgerError, NoteError, WitnessError
+from governance.ledger.errors import LedgerError, NoteError
 from governance.ledger.kinds import parse_body
 from governance.ledger.note import NoteKey
 from governance.ledger.read import Reader, Row, reading
 from governance.ledger.verify import Verification
 from governance.ledger.verify import verify as verify_ledger
-from governance.ledger.witness import FileWitness
 from governance.policy_history import PolicyHistory
 from governance.predicates import Deployment
 from governance.states.fold import apply
@@ -68,7 +68,7 @@ def audit(
     root: Path,
     pin: str,
     *,
-    witnesses: Sequence[Path] = (),
+    witnesses: Sequence[str] = (),
     models: Path | None = None,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> Audit:
@@ -80,7 +80,7 @@ def audit(
     Args:
         root: the folder.
         pin: the first policy's digest, known from elsewhere; the folder's own is not believed.
-        witnesses: files of outside witnesses.
+        witnesses: outside witnesses, as `ledger.answers.seen_by` takes them.
         models: the model repository, to compare what is live with its files.
         progress: told what is done, how many of it and of how many.
 
@@ -149,14 +149,12 @@ def _log_key(reader: Reader, history: PolicyHistory) -> NoteKey:
 
 
 def _ledger(
-    home: Home, key: NoteKey, witnesses: Sequence[Path], checks: Checks, progress: Progress
+    home: Home, key: NoteKey, witnesses: Sequence[str], checks: Checks, progress: Progress
 ) -> Verification:
     heads: list[str] = []
-    for path in witnesses:
-        with checks.finding(f"witness {path.name}"):
-            if not path.is_file():
-                raise WitnessError("witness_unreachable", f"there is no {path}")
-            heads += FileWitness(path, key).heads()
+    for told in witnesses:
+        with checks.finding(f"witness {Path(told.partition(' ')[0]).name}"):
+            heads += seen_by(told, key)
     found = verify_ledger(
         home.ledger, key, heads, lambda done, total: progress("ledger", done, total)
     )

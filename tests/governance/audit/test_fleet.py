@@ -70,7 +70,9 @@ def made(tmp_path: Path, **wrong: object) -> Summed:
 
 def test_a_sum_that_holds_is_told_with_its_gateways(tmp_path: Path) -> None:
     folder = made(tmp_path)
-    found = audit(folder.home.root, folder.pin, witnesses=[folder.witness], models=folder.models)
+    found = audit(
+        folder.home.root, folder.pin, witnesses=[str(folder.witness)], models=folder.models
+    )
     assert found.agrees, found.checks.findings
     (line,) = [c.sentence for c in found.checks.lines if "(shadow_result" in c.what]
     assert "PASS recomputed: 2 of 6000 decisions differ, at 2 gateways" in line
