@@ -101,8 +101,8 @@ class Gate:
         """Refuse what the approvals that are kept do not allow now.
 
         Those count together that name the same incumbent, report and evidence; the incumbent has to
-        be what is live. One that expired, or is of another policy or incumbent, stands in no other's
-        way: it is looked at only where nothing fits, so that the refusal says what differs.
+        be what is live. One that expired, or is of another policy or incumbent, stands in no
+        other's way: it is looked at only where nothing fits, so that the refusal says what differs.
         """
         policy, now, live = self.home.policy(), self.clock(), self.live(model)
         about = [
