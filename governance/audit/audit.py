@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from governance.audit.errors import AuditError
-from governance.audit.events import LOOKS, revocation
+from governance.audit.events import LOOKS, revealed, revocation
 from governance.audit.evidence import Evidence
 from governance.audit.live import check_live
 from governance.bundle.folder import open_bundle
@@ -97,6 +97,10 @@ def audit(
         ledger = _ledger(home, key, witnesses, checks, progress)
         found = Evidence(home, history, reader.root)
         _entries(found, reader, events, checks, progress)
+        for part in found.untold.values():
+            checks.unchecked(
+                f"seed of {part.gateway}", "it was not told, so nobody can draw its pairs again"
+            )
         registry = found.registry
         check_live(found, models, checks)
         _bundles(found, checks, progress)
@@ -203,6 +207,8 @@ def _beside(found: Evidence, row: Row, what: str, checks: Checks) -> None:
         found.followed = version
     elif row.kind == "seed":
         found.seeds.add(body["commitment"])
+    elif row.kind == "seed_revealed":
+        checks.holds(what, f"{body['model']}: {revealed(found, body['model'], body)}")
     elif row.kind in _TARGETS:
         said, who = revocation(found, body["revocation"], body["at"])
         if (said.what, said.target) != (_TARGETS[row.kind], body[_TARGETS[row.kind]]):
