@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from governance.attestations import Provenance
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
 from governance.home import Home
@@ -74,7 +75,14 @@ class Gate:
         policies = self.home.policies()
         envelope = self.home.statement(deployment)
         revocations = self._revoked(policies[-1], self.clock())
-        found = verify_for_serving(digest, envelope, policies[-1], revocations, model=model)
+        found = verify_for_serving(
+            digest,
+            envelope,
+            policies[-1],
+            revocations,
+            model=model,
+            datasets=self._datasets(model, digest),
+        )
         self._check_people(model, found.predicate, policies, revocations)
 
     def may_shadow(self, model: str, digest: str) -> None:
@@ -143,6 +151,17 @@ class Gate:
             name, said = self._said[digest]
             if isinstance(said, kind):
                 yield self.home.statement(digest), name, said
+
+    def _datasets(self, model: str, digest: str) -> list[str]:
+        """Digests of what a model was made from, where its provenance is kept here."""
+        if not any(self._kept(Revocation)):
+            return []
+        return [
+            data
+            for envelope, name, said in self._kept(Provenance)
+            if name == model and parse(envelope.payload, Provenance).digest == digest
+            for data in said.datasets
+        ]
 
     def _revoked(self, policy: Policy, now: int) -> Revocations:
         """Every revocation that is kept and holds; one that does not hold revokes nothing."""

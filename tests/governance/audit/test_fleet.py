@@ -73,9 +73,9 @@ class Summed(Governed):
                 gateway=TWO,
                 seed=self.seed_of_two,
             )
-            said = self.keep(last, self.tells, about=second)
-            told = commitment(SEEDS[TWO])
-            self.log("seed_revealed", model=MODEL, commitment=told, report=said.digest)
+            ended = self.keep(last, self.tells, about=second).digest
+            opens = commitment(SEEDS[TWO])
+            self.log("seed_revealed", model=MODEL, commitment=opens, report=ended)
         if self.lost:
             self.home.discard(made.sources[0])
         self.promoted(second, report.digest, "dora", "greta")
