@@ -11,7 +11,7 @@ def serve(
     defaults: str,
     overrides: str,
     on_ready: Callable[[str], None],
-    beside: tuple[list[str], list[str]],
+    beside: tuple[list[str], list[str], list[str]],
     allow_unsigned: bool,
 ) -> int: ...
 def verify(path: str | PathLike[str], load: bool = False) -> str: ...

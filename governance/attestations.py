@@ -78,6 +78,12 @@ class Provenance(Predicate):
     build_definition: BuildDefinition
     run_details: RunDetails
 
+    @property
+    def datasets(self) -> list[str]:
+        """Digests of all that the model was made from."""
+        used = self.build_definition.resolved_dependencies
+        return [f"sha256:{resource.digest.sha256}" for resource in used]
+
 
 @dataclass(frozen=True)
 class Evaluation(Predicate):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from governance.attestations import Provenance
 from governance.dsse import Envelope
 from governance.errors import GovernanceError, StatementError
 from governance.home import Home
@@ -74,7 +75,14 @@ class Gate:
         policies = self.home.policies()
         envelope = self.home.statement(deployment)
         revocations = self._revoked(policies[-1], self.clock())
-        found = verify_for_serving(digest, envelope, policies[-1], revocations, model=model)
+        found = verify_for_serving(
+            digest,
+            envelope,
+            policies[-1],
+            revocations,
+            model=model,
+            datasets=self._datasets(model, digest),
+        )
         self._check_people(model, found.predicate, policies, revocations)
 
     def may_shadow(self, model: str, digest: str) -> None:
@@ -100,22 +108,22 @@ class Gate:
     def _agreed(self, model: str, digest: str, action: Action, may: str) -> None:
         """Refuse what the approvals that are kept do not allow now.
 
-        Those count together that name the same incumbent, report and evidence. One that expired, or
-        is of another policy, stands in no other's way: it is looked at only where nothing fits, so
-        that the refusal says what differs.
+        Those count together that name the same incumbent, report and evidence; the incumbent has to
+        be what is live. One that expired, or is of another policy or incumbent, stands in no
+        other's way: it is looked at only where nothing fits, so that the refusal says what differs.
         """
-        policy, now = self.home.policy(), self.clock()
+        policy, now, live = self.home.policy(), self.clock(), self.live(model)
         about = [
             (envelope, said)
             for envelope, name, said in self._kept(Approval)
             if (name, said.candidate, said.action) == (model, digest, action)
-            # A canary stands beside what is live: approvals of a first model are for none.
-            and (action == "shadow" or said.incumbent is not None)
+            # Both stand beside what is live: approvals of a first model are for neither.
+            and said.incumbent is not None
         ]
         fits = [
             (envelope, said)
             for envelope, said in about
-            if said.policy == policy.digest and now < said.expires
+            if (said.policy, said.incumbent) == (policy.digest, live) and now < said.expires
         ]
         groups: dict[tuple[str | None, str | None, str | None], list[Envelope]] = {}
         for envelope, said in fits or about:
@@ -127,7 +135,7 @@ class Gate:
         revocations = self._revoked(policy, now)
         for envelopes in groups.values():
             try:
-                self._verify(envelopes, policy, action, model, now, revocations)
+                self._verify(envelopes, policy, action, model, live, now, revocations)
             except GovernanceError as error:
                 last = error
             else:
@@ -143,6 +151,17 @@ class Gate:
             name, said = self._said[digest]
             if isinstance(said, kind):
                 yield self.home.statement(digest), name, said
+
+    def _datasets(self, model: str, digest: str) -> list[str]:
+        """Digests of what a model was made from, where its provenance is kept here."""
+        if not any(self._kept(Revocation)):
+            return []
+        return [
+            data
+            for envelope, name, said in self._kept(Provenance)
+            if name == model and parse(envelope.payload, Provenance).digest == digest
+            for data in said.datasets
+        ]
 
     def _revoked(self, policy: Policy, now: int) -> Revocations:
         """Every revocation that is kept and holds; one that does not hold revokes nothing."""
@@ -195,7 +214,7 @@ class Gate:
             )
             return
         action = said.action if said.action != "break_glass" else "promote"
-        self._verify(envelopes, then, action, model, said.effective, revocations)
+        self._verify(envelopes, then, action, model, said.previous, said.effective, revocations)
 
     def _verify(
         self,
@@ -203,10 +222,13 @@ class Gate:
         policy: Policy,
         action: Action,
         model: str,
+        incumbent: str | None,
         now: int,
         revocations: Revocations,
     ) -> None:
-        """Put approvals before the verifier, with the report that they name; all as the first says.
+        """Put approvals before the verifier, with the report that they name.
+
+        But for the incumbent all has to be as the first of them says.
 
         Raises:
             GovernanceError: they do not allow the action.
@@ -215,13 +237,13 @@ class Gate:
         said = parse(envelopes[0].payload, Approval).predicate
         report = None
         # Where nothing was live there was nothing to compare with.
-        if said.shadow_report is not None and said.incumbent is not None:
+        if said.shadow_report is not None and incumbent is not None:
             report = verify_shadow_report(
                 self.home.statement(said.shadow_report),
                 policy=policy,
                 model=model,
                 candidate=said.candidate,
-                incumbent=said.incumbent,
+                incumbent=incumbent,
                 audience=policy.audience,
                 now=now,
                 revocations=revocations,
@@ -232,7 +254,7 @@ class Gate:
             action=action,
             model=model,
             candidate=said.candidate,
-            incumbent=said.incumbent,
+            incumbent=incumbent,
             shadow_report=report,
             evidence_digest=said.evidence,
             audience=policy.audience,

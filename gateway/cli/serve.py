@@ -84,12 +84,13 @@ def serve(
     use_onnxruntime()
     telemetry = [sys.executable, "-m", "gateway.control"]
     governance = [sys.executable, "-m", "governance.service"]
+    follower = [sys.executable, "-m", "governance.follow"]
     try:
         with tempfile.TemporaryDirectory(prefix="sluicegate-") as folder:
             # A socket of its own, unless the settings name one.
             socket = json.dumps(str(Path(folder, "control.sock")))
             defaults = f"control_socket = {socket}\n"
-            beside = (telemetry, governance)
+            beside = (telemetry, governance, follower)
             cut = _native.serve(config, defaults, overrides, ready, beside, allow_unsigned)
     except ValueError as error:
         fail(str(error), USAGE, as_json)

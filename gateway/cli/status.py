@@ -44,6 +44,10 @@ def status(
         emit(told)
     else:
         _show(told)
+    for name, process in told["beside"].items():
+        if not process["running"]:
+            note = process["note"] or "not started yet"
+            say(typer.style(f"the {name} process is down: {note}", fg="red"))
     if not told["ready"]:
         say("not ready" + (": draining" if told["draining"] else ""))
         raise typer.Exit(REFUSED)

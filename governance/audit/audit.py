@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from governance.audit.errors import AuditError
-from governance.audit.events import LOOKS, revocation
+from governance.audit.events import LOOKS, revealed, revocation
 from governance.audit.evidence import Evidence
 from governance.audit.live import check_live
 from governance.bundle.folder import open_bundle
@@ -15,14 +15,14 @@ from governance.bundle.verify import check_documents
 from governance.checks import Checks
 from governance.dsse import Envelope
 from governance.home import Home
+from governance.ledger.answers import seen_by
 from governance.ledger.checkpoint import open_checkpoint
-from governance.ledger.errors import LedgerError, NoteError, WitnessError
+from governance.ledger.errors import LedgerError, NoteError
 from governance.ledger.kinds import parse_body
 from governance.ledger.note import NoteKey
 from governance.ledger.read import Reader, Row, reading
 from governance.ledger.verify import Verification
 from governance.ledger.verify import verify as verify_ledger
-from governance.ledger.witness import FileWitness
 from governance.policy_history import PolicyHistory
 from governance.predicates import Deployment
 from governance.states.fold import apply
@@ -68,7 +68,7 @@ def audit(
     root: Path,
     pin: str,
     *,
-    witnesses: Sequence[Path] = (),
+    witnesses: Sequence[str] = (),
     models: Path | None = None,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> Audit:
@@ -80,7 +80,7 @@ def audit(
     Args:
         root: the folder.
         pin: the first policy's digest, known from elsewhere; the folder's own is not believed.
-        witnesses: files of outside witnesses.
+        witnesses: outside witnesses, as `ledger.answers.seen_by` takes them.
         models: the model repository, to compare what is live with its files.
         progress: told what is done, how many of it and of how many.
 
@@ -97,6 +97,10 @@ def audit(
         ledger = _ledger(home, key, witnesses, checks, progress)
         found = Evidence(home, history, reader.root)
         _entries(found, reader, events, checks, progress)
+        for part in found.untold.values():
+            checks.unchecked(
+                f"seed of {part.gateway}", "it was not told, so nobody can draw its pairs again"
+            )
         registry = found.registry
         check_live(found, models, checks)
         _bundles(found, checks, progress)
@@ -149,14 +153,12 @@ def _log_key(reader: Reader, history: PolicyHistory) -> NoteKey:
 
 
 def _ledger(
-    home: Home, key: NoteKey, witnesses: Sequence[Path], checks: Checks, progress: Progress
+    home: Home, key: NoteKey, witnesses: Sequence[str], checks: Checks, progress: Progress
 ) -> Verification:
     heads: list[str] = []
-    for path in witnesses:
-        with checks.finding(f"witness {path.name}"):
-            if not path.is_file():
-                raise WitnessError("witness_unreachable", f"there is no {path}")
-            heads += FileWitness(path, key).heads()
+    for told in witnesses:
+        with checks.finding(f"witness {Path(told.partition(' ')[0]).name}"):
+            heads += seen_by(told, key)
     found = verify_ledger(
         home.ledger, key, heads, lambda done, total: progress("ledger", done, total)
     )
@@ -205,6 +207,8 @@ def _beside(found: Evidence, row: Row, what: str, checks: Checks) -> None:
         found.followed = version
     elif row.kind == "seed":
         found.seeds.add(body["commitment"])
+    elif row.kind == "seed_revealed":
+        checks.holds(what, f"{body['model']}: {revealed(found, body['model'], body)}")
     elif row.kind in _TARGETS:
         said, who = revocation(found, body["revocation"], body["at"])
         if (said.what, said.target) != (_TARGETS[row.kind], body[_TARGETS[row.kind]]):

@@ -1,6 +1,7 @@
 """Each kind of entry with the statements that it rests on, verified as of its time."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from governance.attestations import Evaluation, Provenance
 from governance.audit.errors import AuditError
@@ -16,6 +17,7 @@ from governance.policy import Key, Policy
 from governance.predicates import Approval, BreakGlass, Deployment, Revocation
 from governance.service_verifier import verify_deployment, verify_shadow_report
 from governance.shadow import fleet
+from governance.shadow.statement import verify
 from governance.shadow_report import ShadowReport
 from governance.signatories import refuse_unsigned, unfit_key
 from governance.statements import parse_any
@@ -147,12 +149,44 @@ def _report(found: Evidence, event: Event, digest: str, incumbent: str) -> Verif
     return verified
 
 
-def _commitments(found: Evidence, said: ShadowReport) -> set[str]:
-    """Commitments to the seeds by which a report's pairs were drawn."""
+def _parts(found: Evidence, said: ShadowReport) -> list[ShadowReport]:
+    """The reports that a report adds up, or itself."""
     if not said.sources:
-        return {said.seed_commitment}
-    parts = (found.statement(source, ShadowReport)[1].predicate for source in said.sources)
-    return {part.seed_commitment for part in parts}
+        return [said]
+    return [found.statement(source, ShadowReport)[1].predicate for source in said.sources]
+
+
+def revealed(found: Evidence, model: str, body: Mapping[str, Any]) -> str:
+    """A gateway's last report tells the seed that it drew by, and takes nothing back.
+
+    Raises:
+        GovernanceError: it is not signed by a gateway, the seed is not the one that it committed
+            to, or it does not go on from what a result rests on.
+
+    """
+    envelope, statement = found.statement(body["report"], ShadowReport)
+    said = statement.predicate
+    policy = found.history.by_digest(said.policy)
+    verify_shadow_report(
+        envelope,
+        policy=policy,
+        model=model,
+        candidate=said.candidate,
+        incumbent=said.incumbent,
+        audience=policy.audience,
+        now=body["at"],
+        revocations=found.revocations,
+    )
+    # Counts and seed: it has to open the commitment.
+    verify(said)
+    if said.seed is None or said.seed_commitment != body["commitment"]:
+        raise AuditError("seed_not_told", f"the report of {said.gateway} does not tell this seed")
+    if said.seed_commitment not in found.seeds:
+        raise AuditError("seed_not_committed", "its seed was not committed to before the run")
+    before = found.untold.pop(said.seed_commitment, None)
+    if before is not None and not fleet.goes_on(before, said):
+        raise AuditError("report_went_back", f"{said.gateway} takes back what it had reported")
+    return f"{said.gateway} told the seed that it drew {said.n} pairs by"
 
 
 def _shadow_result(found: Evidence, event: Event) -> str:
@@ -167,8 +201,10 @@ def _shadow_result(found: Evidence, event: Event) -> str:
             "report_differs",
             f"the report says {said.verdict} of attempt {said.attempt} under {said.policy}",
         )
-    if not _commitments(found, said) <= found.seeds:
+    parts = _parts(found, said)
+    if not {part.seed_commitment for part in parts} <= found.seeds:
         raise AuditError("seed_not_committed", "its seed was not committed to before the run")
+    found.untold |= {part.seed_commitment: part for part in parts if part.seed is None}
     return _recomputed(said)
 
 

@@ -12,6 +12,7 @@ from governance.policy import Key, Policy
 from governance.policy_history import PolicyHistory
 from governance.predicates import LedgerHead, Predicate, Revocation
 from governance.revocations import Revocations
+from governance.shadow_report import ShadowReport
 from governance.statements import Statement, check_payload_type, parse
 from governance.states.model import Event, Registry
 from governance.verifier import Approved
@@ -31,6 +32,7 @@ class Evidence:
         revoked: revocations that were logged so far.
         followed: the version of the policy that was last logged, or 0.
         seeds: commitments that were logged so far.
+        untold: by commitment, reports that a result rests on and whose seed was not told yet.
         shadow_policies: the policy of each candidate's newest comparison.
         intents: the statements that an open promotion rests on, by model.
         deployments: every deployment that the ledger names, by model and digest of what is live.
@@ -45,6 +47,7 @@ class Evidence:
     revoked: list[Revocation] = field(default_factory=list)
     followed: int = 0
     seeds: set[str] = field(default_factory=set)
+    untold: dict[str, ShadowReport] = field(default_factory=dict)
     shadow_policies: dict[tuple[str, str], str] = field(default_factory=dict)
     intents: dict[str, frozenset[str]] = field(default_factory=dict)
     deployments: dict[tuple[str, str], set[str]] = field(default_factory=dict)

@@ -26,8 +26,12 @@ def audit(
         ),
     ],
     witness: Annotated[
-        list[Path] | None,
-        typer.Option(help="An outside witness's file; may be given again.", metavar="FILE"),
+        list[str] | None,
+        typer.Option(
+            help="An outside witness's file, 'URL KEY' to ask it, or 'FILE KEY', an answer of it; "
+            "may be given again.",
+            metavar="WITNESS",
+        ),
     ] = None,
     models: Annotated[
         Path | None,

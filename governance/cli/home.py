@@ -11,6 +11,7 @@ from governance.cli.outcome import read_envelope, refuse
 from governance.errors import GovernanceError
 from governance.home import Home, write
 from governance.keys import create
+from governance.ledger.http_witness import is_address
 from governance.ledger.note import NoteKey
 from governance.policy_chain import check_own_roots
 from governance.service import settings
@@ -55,7 +56,7 @@ def init(
         log = NoteKey(f"{origin}/{gateway}", public[LEDGER_KEY])
         write(folder.root / "log.key", f"{log}\n".encode())
         named = tuple(
-            place if settings.is_address(place) else str(Path(place).absolute()) for place in places
+            place if is_address(place) else str(Path(place).absolute()) for place in places
         )
         for place in named:
             settings.witness(place, log)

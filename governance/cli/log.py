@@ -11,11 +11,13 @@ import typer
 from gateway.cli.output import REFUSED, USAGE, emit, fail, say
 from governance.errors import GovernanceError
 from governance.ledger import export as exports
+from governance.ledger.answers import seen_by
+from governance.ledger.checkpoint import open_checkpoint
+from governance.ledger.http_witness import HttpWitness
 from governance.ledger.kinds import parse_body
 from governance.ledger.note import NoteKey, parse_key
 from governance.ledger.read import reading
 from governance.ledger.verify import verify as verify_ledger
-from governance.ledger.witness import FileWitness
 
 app = typer.Typer(
     help="Verify, prove, export and show the ledger of what was decided.", no_args_is_help=True
@@ -36,14 +38,18 @@ def verify(
     ledger: LedgerFile,
     key: LogKey,
     witness: Annotated[
-        list[Path] | None, typer.Option(help="A witness's file; may be given again.")
+        list[str] | None,
+        typer.Option(
+            help="A witness: its file, 'URL KEY' to ask it, or 'FILE KEY', an answer of it; may be "
+            "given again."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every entry, every signed head and what witnesses saw. Exit code 1 if one is wrong."""
     log = _key(key, as_json)
     with _told(as_json), _progress("verifying") as progress:
-        heads = [note for path in witness or () for note in FileWitness(path, log).heads()]
+        heads = [note for told in witness or () for note in seen_by(told, log)]
         found = verify_ledger(ledger, log, heads, progress)
     if as_json:
         emit(
@@ -68,6 +74,27 @@ def verify(
     elif found.witnessed < found.size:
         say(f"witnesses saw {found.witnessed:,} entries; those after are the ledger's word alone")
     raise typer.Exit(0 if found.sound else REFUSED)
+
+
+@app.command()
+def witnessed(
+    witness: Annotated[str, typer.Argument(help="'URL KEY' of a witness.", metavar="WITNESS")],
+    key: LogKey,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the last head that a witness cosigned: a text that `verify --witness` takes offline."""
+    log = _key(key, as_json)
+    with _told(as_json):
+        note = HttpWitness.parse(witness, log).remembered()
+    size = open_checkpoint(note, log)[0].size
+    if out is not None:
+        out.write_text(note)
+        say(f"wrote {out}: a head of {size:,} entries")
+    if as_json:
+        emit({"size": size, "note": note})
+    elif out is None:
+        sys.stdout.write(note)
 
 
 @app.command()

@@ -1,17 +1,15 @@
 """`python -m governance.follow`: a gateway that follows another's governance service.
 
-Beside its data plane, in place of a governance service of its own. It needs a governance folder
-(`governance init`, `governance policy`) and a client certificate with the role `gateway`.
+Beside its data plane, in place of a governance service of its own; `sluicegate serve` starts it
+where the configuration says `[governance] follow`. It needs a governance folder (`governance init`,
+`governance policy`) and a client certificate with the role `gateway`.
 """
 
 import json
-import os
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -22,10 +20,9 @@ from governance.follow.follower import Follower
 from governance.follow.leader import Remote
 from governance.home import Home
 from governance.service import settings
+from governance.service.beside import Stop, give_way
 from governance.service.client import Client, Credentials
 from governance.service.rounds import say
-
-NICE: Final = 8
 
 
 def main(
@@ -37,12 +34,11 @@ def main(
     key: Annotated[Path, typer.Option(help="Its key, PEM.")],
     ca: Annotated[Path, typer.Option(help="The leader's authority, PEM.")],
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two rounds.")] = 1.0,
+    beside: Annotated[int | None, typer.Option(help="End with the parent of this id.")] = None,
 ) -> None:
     """Follow until SIGTERM or SIGINT; the data plane serves on."""
-    os.nice(NICE)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    give_way()
+    stop = Stop(beside)
     try:
         folder = Home(home)
         found = settings.load(folder)

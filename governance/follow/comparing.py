@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from governance.follow.follower import Follower
 from governance.home import HomeError
+from governance.service.client import CallError
 from governance.service.fleet import joining
 from governance.service.plane import PlaneError, live
 from governance.service.repository import version_of
@@ -115,10 +116,27 @@ class Comparing:
             follower.leader.report(statement.envelope(follower.signer))
             self._reported[plan.run] = now
 
+    def _reveal(self, run: Run) -> None:
+        """Tell the seed, now that nothing is drawn by it: what was sampled can be drawn again.
+
+        Raises:
+            UnreachableError: the leader is away; it is told once it is back.
+
+        """
+        follower, plan = self.follower, run.plan
+        said = run.signable(follower.home.policy().audience, follower.clock())
+        statement = Statement(plan.model, plan.candidate, said)
+        try:
+            follower.leader.report(statement.envelope(follower.signer))
+        except CallError as error:
+            # Another time says the same: what nobody joined, or what the leader does not know.
+            follower.say("seed_not_told", model=plan.model, error=str(error))
+
     def _end(self, run: Run) -> None:
         follower, model = self.follower, run.plan.model
         with suppress(PlaneError):
             follower.plane.end_shadow(model)
+        self._reveal(run)
         run.close()
         follower.home.set_run(model, None)
         self._runs.pop(model, None)

@@ -1,11 +1,13 @@
 """A witness behind HTTP (c2sp.org/tlog-witness): it is sent each head with a proof, and cosigns it.
 
-It remembers nothing for us to read back: that the ledger is an old copy shows when the next head is
-refused, at the latest when the service starts. Who has the witness's key checks its cosignatures
-offline.
+That the ledger is an old copy shows when the next head is refused, at the latest when the service
+starts. One that also answers `GET PREFIX/checkpoint/HEX`, HEX the SHA-256 of the log's origin, with
+the last head and its cosignature, can be read back by whoever verifies the ledger (the protocol
+itself has no such call). Who has the witness's key checks its cosignatures offline.
 """
 
 import base64
+import hashlib
 import http.client
 import ssl
 import threading
@@ -108,6 +110,23 @@ class HttpWitness:
             self._size, self._last = head.size, note
             return line
 
+    def remembered(self) -> str:
+        """The last head that it cosigned, with its cosignature, as it tells now.
+
+        Raises:
+            WitnessError: `witness_unreachable`, `not_read_back` (it tells none), `not_cosigned`.
+
+        """
+        place = hashlib.sha256(self._log.name.encode()).hexdigest()
+        status, reply = self._ask("GET", f"checkpoint/{place}")
+        if status != http.client.OK:
+            raise WitnessError(
+                "not_read_back",
+                f"{self.name} answered {status} when it was asked for the last head it cosigned",
+                remedy="ask whoever runs it for that head in a file: --witness 'FILE KEY'",
+            )
+        return cosigned(reply, self._log, self._key, self.name)
+
     def _post(self, head: Checkpoint, note: str, prove: Prove) -> tuple[int, str]:
         old = min(self._size, head.size)
         try:
@@ -117,12 +136,16 @@ class HttpWitness:
         if len(proof) > MOST_PROOF:
             raise WitnessError("fork", f"a proof of {len(proof)} hashes is none")
         lines = [f"old {old}", *(base64.b64encode(each).decode() for each in proof), ""]
-        body = "\n".join(lines) + "\n" + note
+        return self._ask("POST", "add-checkpoint", "\n".join(lines) + "\n" + note)
+
+    def _ask(self, method: str, what: str, body: str | None = None) -> tuple[int, str]:
+        """Status and text of an answer. Raises WitnessError: `witness_unreachable`."""
         try:
             connection = self._connection()
             try:
-                path = f"{self._url.path.rstrip('/')}/add-checkpoint"
-                connection.request("POST", path, body.encode(), {"Content-Type": "text/plain"})
+                path = f"{self._url.path.rstrip('/')}/{what}"
+                sent = None if body is None else body.encode()
+                connection.request(method, path, sent, {"Content-Type": "text/plain"})
                 answer = connection.getresponse()
                 reply = answer.read(MOST_BYTES + 1)
             finally:
@@ -168,3 +191,28 @@ class HttpWitness:
             return bool(open_note(note, [self._key]).signers)
         except NoteError:
             return False
+
+
+def is_address(told: str) -> bool:
+    """Whether a witness is told by its address, and not by a file."""
+    return told.startswith(("https://", "http://"))
+
+
+def cosigned(note: str, log: NoteKey, witness: NoteKey, name: str) -> str:
+    """A head that both the log and the witness have signed.
+
+    Raises:
+        WitnessError: `not_cosigned`, or `bad_witness`: the key is none that cosigns.
+
+    """
+    if witness.kind != COSIGNATURE:
+        raise WitnessError("bad_witness", f"the key of {witness.name} is none that cosigns")
+    try:
+        _, opened = open_checkpoint(note, log, [witness])
+        if witness not in opened.signers:
+            raise NoteError("not_signed", f"{witness.name} has not cosigned it")
+    except NoteError as error:
+        raise WitnessError(
+            "not_cosigned", f"what {name} remembers is not cosigned: {error}"
+        ) from error
+    return note

@@ -71,6 +71,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     # What stands beside the registry's events.
     "policy": {"at": "int", "policy": "digest", "version": "int"},
     "seed": {"at": "int", "model": "model", "commitment": "digest"},
+    "seed_revealed": {"at": "int", "model": "model", "commitment": "digest", "report": "digest"},
     "key_revoked": {"at": "int", "key": "digest", "revocation": "digest"},
     "approval_revoked": {"at": "int", "approval": "digest", "revocation": "digest"},
     "dataset_revoked": {"at": "int", "dataset": "digest", "revocation": "digest"},

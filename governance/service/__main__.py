@@ -4,13 +4,11 @@ It starts without the data plane, without a ledger that can be written, and ends
 """
 
 import json
-import os
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -18,14 +16,11 @@ import typer
 from gateway.control.plane import ControlSocket
 from governance.errors import GovernanceError
 from governance.home import Home
+from governance.service.beside import Stop, give_way
 from governance.service.parts import Parts
 from governance.service.rounds import say
 from governance.service.service import Server
 from governance.service.telemetry import Telemetry, unseen
-
-# Callers go first: what people ask for here takes some tens of milliseconds more while a core is
-# busy. Any lower, and a rollback would take more than a tenth of a second.
-NICE: Final = 8
 
 
 def main(
@@ -36,12 +31,11 @@ def main(
     admin: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:8003",
     otlp: Annotated[str, typer.Option(help="A collector, http://HOST:PORT or https://…")] = "",
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two exports.")] = 5.0,
+    beside: Annotated[int | None, typer.Option(help="End with the parent of this id.")] = None,
 ) -> None:
     """Serve the admin and governance methods until SIGTERM or SIGINT."""
-    os.nice(NICE)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    give_way()
+    stop = Stop(beside)
     try:
         parts = Parts.open(Home(home), ControlSocket(socket), models, lambda: int(time.time()))
         gateway = parts.authority.gateway
@@ -57,7 +51,7 @@ def main(
     sys.stdout.write(json.dumps({"admin": f"{host}:{server.port}"}) + "\n")
     sys.stdout.flush()
     say("ready", admin=f"{host}:{server.port}")
-    stop.wait()
+    stop.forever()
     server.stop()
     rounds.stop()
     thread.join()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from governance import canonical
+from governance.attestations import Provenance
 from governance.dsse import Envelope, verified_keys
 from governance.errors import GovernanceError, StatementError
 from governance.home import Home
@@ -134,6 +135,29 @@ class Authority:
         if found is None:
             raise TransitionError("not_registered", f"{digest} is no candidate of {model}")
         return found
+
+    def usable(self, model: str, digest: str) -> Candidate:
+        """A registered candidate that was made from nothing that is revoked since.
+
+        Raises:
+            TransitionError: `not_registered`.
+            StatementError: `revoked_dataset`.
+
+        """
+        found, revoked = self.candidate(model, digest), self.revocations().datasets
+        for data in self.datasets(model, digest):
+            if data in revoked:
+                raise StatementError("revoked_dataset", f"data set {data} is revoked")
+        return found
+
+    def datasets(self, model: str, digest: str) -> list[str]:
+        """Digests of what a model was made from, by its provenance."""
+        return [
+            data
+            for said in self.kept(Provenance)
+            if (said.name, said.digest) == (model, digest)
+            for data in said.predicate.datasets
+        ]
 
     def proposer(self, trainer: str, policy: Policy) -> tuple[str, list[bytes]]:
         """Who proposed a candidate: holder and public key of the trainer's key id."""

@@ -58,8 +58,8 @@ def submit(
         for statement in (made, tested):
             bound("model", statement.name, model)
             bound("candidate", statement.digest, digest)
-        for resource in made.predicate.build_definition.resolved_dependencies:
-            if (data := "sha256:" + resource.digest.sha256) in revocations.datasets:
+        for data in made.predicate.datasets:
+            if data in revocations.datasets:
                 raise StatementError("revoked_dataset", f"data set {data} is revoked")
         about = {"model": model, "candidate": digest}
         for envelope in (provenance, evaluation):

@@ -20,10 +20,11 @@ from governance.predicates import Approval, Revocation
 from governance.service.authority import Authority, key_of
 from governance.service.plane import PlaneError, live
 from governance.service.shadowing import Shadowing
-from governance.service_verifier import verify_deployment
+from governance.service_verifier import verify_deployment, verify_shadow_report
+from governance.shadow.statement import verify
 from governance.shadow_report import ShadowReport
 from governance.signatories import unfit_key
-from governance.statements import parse
+from governance.statements import Statement, parse
 from governance.states.model import TransitionError
 
 # Entries after which something else is live.
@@ -91,6 +92,8 @@ class Fleet:
         self._read, self._turn = 0, threading.Lock()
         self._changes: dict[str, int] = {}
         self._words: dict[tuple[str, str], Word] = {}
+        # By model the seeds that were committed to.
+        self._seeds: set[tuple[str, str]] = set()
 
     def _catch_up(self) -> None:
         # Beside the ledger's writer: who only looks must not wait for an act that goes on.
@@ -99,6 +102,8 @@ class Fleet:
                 body, self._read = parse_body(row.body), row.index + 1
                 if row.kind in CHANGES:
                     self._changes[body["model"]] = row.index
+                elif row.kind == "seed":
+                    self._seeds.add((body["model"], body["commitment"]))
                 elif row.kind == "acknowledged":
                     word = Word(row.index, body["deployment"], body["at"])
                     self._words[body["model"], body["gateway"]] = word
@@ -187,8 +192,58 @@ class Fleet:
         self._shadowing.join(model, candidate, attempt, gateway, commitment)
 
     def report(self, envelope: Envelope) -> None:
-        """Count what a gateway that joined has reported. Raises GovernanceError."""
-        self._shadowing.take(parse(envelope.payload, ShadowReport).name, envelope)
+        """Count what a gateway that joined has reported; its last one tells the seed.
+
+        Raises:
+            GovernanceError: it is not the gateway's own, or not of this comparison.
+
+        """
+        statement = parse(envelope.payload, ShadowReport)
+        if statement.predicate.seed is None:
+            self._shadowing.take(statement.name, envelope)
+        else:
+            self._reveal(statement, envelope)
+
+    def _draws_by(self, model: str, said: ShadowReport) -> bool:
+        """Whether a comparison goes on in which a gateway draws by the seed of its report."""
+        if model not in self._shadowing.models:
+            return False
+        joined = self._shadowing.run(model).plan.joined
+        return joined.get(said.gateway) == said.seed_commitment
+
+    def _reveal(self, statement: Statement[ShadowReport], envelope: Envelope) -> None:
+        """Log the report by which a gateway tells its seed, once nothing is drawn by it."""
+        authority, model, said = self._authority, statement.name, statement.predicate
+        with authority.lock:
+            if self._draws_by(model, said):
+                raise TransitionError(
+                    "goes_on", f"a seed is told when the comparison of {model} is over"
+                )
+            policies = authority.home.policies()
+            then = next((p for p in policies if p.digest == said.policy), policies[-1])
+            verify_shadow_report(
+                envelope,
+                policy=then,
+                model=model,
+                candidate=said.candidate,
+                incumbent=said.incumbent,
+                audience=then.audience,
+                now=authority.clock(),
+                revocations=authority.revocations(),
+            )
+            verify(said)
+            self._catch_up()
+            if (model, said.seed_commitment) not in self._seeds:
+                raise StatementError(
+                    "seed_not_committed", f"nobody committed to this seed of {said.gateway}"
+                )
+            authority.record(
+                "seed_revealed",
+                key_of("seed_revealed", said.seed_commitment),
+                model=model,
+                commitment=said.seed_commitment,
+                report=authority.home.keep(envelope),
+            )
 
     def members(self) -> list[Member]:
         """Every gateway of the policy with every model that is live.

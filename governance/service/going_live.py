@@ -89,6 +89,7 @@ class GoingLive:
 
         """
         authority, model, candidate = self._authority, approved.model, approved.candidate
+        authority.usable(model, candidate)
         before = authority.home.live(model)
         # Of a first model governance has none before; the gateway may have served one unsigned.
         answered = live(authority.plane, model)

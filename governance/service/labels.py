@@ -5,19 +5,14 @@ seed, so whoever has the decision log can join them again once the seed is told.
 """
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from governance.canonical import MAX_INTEGER
+from governance.service.waiting import Waiting, Word
 from governance.shadow.labels import YES, Labels, labelled
 
-# Outcomes that are remembered until the end of their pair is known.
-WAITING: Final = 65_536
 PLACE_DIGITS: Final = 32
-
-# When it came to be, in µs since 1970, and what it was. The greatest counts.
-Word = tuple[int, bool]
 
 
 def place(seed: bytes, request: str, row: int) -> str:
@@ -26,27 +21,41 @@ def place(seed: bytes, request: str, row: int) -> str:
 
 
 class Joined:
-    """The pairs of a run by their places, and the last word on each."""
+    """The pairs of a run by their places, and the last word on each.
 
-    def __init__(self, seed: bytes) -> None:
-        self._seed = seed
+    `waiting` are outcomes whose pair has not ended.
+    """
+
+    def __init__(self, seed: bytes, waiting: Waiting) -> None:
+        self._seed, self._waiting = seed, waiting
         # What incumbent and candidate decided.
         self._pairs: dict[str, tuple[bool, bool]] = {}
         self._words: dict[str, Word] = {}
         self._counted: dict[str, bool] = {}
-        self._waiting: OrderedDict[str, Word] = OrderedDict()
+
+    def late(self) -> list[dict[str, Any]]:
+        """Lines for outcomes that wait though their pair is known: a kill came between."""
+        found: list[dict[str, Any]] = []
+        for where in self._waiting.places():
+            if where in self._pairs and (word := self._waiting.take(where)) is not None:
+                found += self._news(where, word)
+        return found
 
     def lines(
-        self, samples: Iterable[Mapping[str, Any]], outcomes: Iterable[Mapping[str, Any]]
+        self,
+        samples: Iterable[Mapping[str, Any]],
+        outcomes: Iterable[Mapping[str, Any]],
+        now: int,
     ) -> list[dict[str, Any]]:
         """Lines for the log of samples: outcomes that are news of a pair.
 
-        `samples` are new ones, `outcomes` those that were reported since the last question.
+        `samples` are new ones, `outcomes` those that were reported since the last question; `now`
+        in seconds since 1970.
         """
         found: list[dict[str, Any]] = []
         for sample in samples:
             where = self.know(sample)
-            if where is not None and (word := self._waiting.pop(where, None)) is not None:
+            if where is not None and (word := self._waiting.take(where)) is not None:
                 found += self._news(where, word)
         for outcome in outcomes:
             where = place(self._seed, str(outcome["request"]), int(outcome["row"]))
@@ -55,9 +64,7 @@ class Joined:
             if where in self._pairs:
                 found += self._news(where, word)
             else:
-                self._waiting[where] = max(word, self._waiting.pop(where, word))
-                if len(self._waiting) > WAITING:
-                    self._waiting.popitem(last=False)
+                self._waiting.add(where, word, now)
         return found
 
     def know(self, sample: Mapping[str, Any]) -> str | None:

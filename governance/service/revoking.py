@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from governance.attestations import Provenance
 from governance.dsse import Envelope, verified_keys
 from governance.errors import GovernanceError
 from governance.home import Live
@@ -15,7 +14,6 @@ from governance.service.authority import Authority, key_of
 from governance.service.plane import PlaneError
 from governance.service.rollback import Rollback
 from governance.service_verifier import verify_for_serving
-from governance.statements import parse
 from governance.states.model import TransitionError
 from governance.states.table import FINAL
 from governance.verifier import verify_revocation
@@ -85,22 +83,11 @@ class Revoking:
                 authority.home.policy(),
                 authority.revocations(),
                 model=model,
-                datasets=self._datasets(model, now.model_digest),
+                datasets=authority.datasets(model, now.model_digest),
             )
         except GovernanceError:
             return True
         return False
-
-    def _datasets(self, model: str, candidate: str) -> list[str]:
-        """Digests of what a model was made from, by its provenance."""
-        found: list[str] = []
-        for digest in self._authority.home.statements():
-            with suppress(GovernanceError):
-                statement = parse(self._authority.home.statement(digest).payload, Provenance)
-                if (statement.name, statement.digest) == (model, candidate):
-                    used = statement.predicate.build_definition.resolved_dependencies
-                    found += [f"sha256:{resource.digest.sha256}" for resource in used]
-        return found
 
     def _pull_back(
         self, model: str, now: Live, revocation: str, signers: list[dict[str, str]]

@@ -116,6 +116,7 @@ class Rollback:
             authority.home.policy(),
             authority.revocations(),
             model=model,
+            datasets=authority.datasets(model, now.previous_model),
         )
         return version_of(authority.models, model, now.previous_model)
 

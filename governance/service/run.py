@@ -21,6 +21,7 @@ from governance.service.samples import (
     of_canary,
     read_samples,
 )
+from governance.service.waiting import Waiting
 from governance.shadow.errors import ShadowError
 from governance.shadow.report import Comparison
 from governance.shadow.sampling import commitment, draw_key
@@ -93,7 +94,8 @@ class Run:
             home.root / "samples" / plan.model / f"{plan.run}.jsonl", plan.counted
         )
         self._unwritten: list[dict[str, Any]] = []
-        self._joined = Joined(seed)
+        self._waiting = Waiting(self._log.path.with_suffix(".waiting"))
+        self._joined = Joined(seed, self._waiting)
         # Of the incumbent and of the candidate.
         self._scores = (array("d"), array("d"))
         for line in read_samples(self._log):
@@ -101,6 +103,7 @@ class Run:
                 self._pairing.counted(line)
                 self._joined.know(line)
             self._add(line)
+        self._unwritten += self._joined.late()
 
     @classmethod
     def load(cls, home: Home, model: str) -> "Run | None":
@@ -140,8 +143,11 @@ class Run:
         if self.plan.is_canary:
             found = of_canary(found)
         samples = self._pairing.take(found, now)
-        samples += self._joined.lines(samples, found.get("outcomes", ()))
-        return self._count(samples, int(found["lost"]))
+        # What could not be written waits, and is not lost.
+        self._unwritten += samples
+        self._unwritten += self._joined.lines(samples, found.get("outcomes", ()), now)
+        self._waiting.save(now)
+        return self._count([], int(found["lost"]))
 
     def next_part(self) -> None:
         """The data plane's shadow is gone: go on with another. Its open pairs were shed."""
@@ -218,8 +224,9 @@ class Run:
         }
 
     def close(self) -> None:
-        """Give the samples' file back."""
+        """Give the samples' file back: the comparison is over, and waits for no outcome."""
         self._log.close()
+        self._waiting.end()
 
 
 def _percent(alpha: Fraction) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from governance.home import Home, HomeError, write
 from governance.keys import public_path, read_public
-from governance.ledger.http_witness import HttpWitness
+from governance.ledger.http_witness import HttpWitness, is_address
 from governance.ledger.note import NoteKey
 from governance.ledger.store import Ledger
 from governance.ledger.witness import FileWitness, Witness
@@ -77,11 +77,6 @@ def signer(home: Home, name: str) -> FileSigner:
 def log_key(home: Home, settings: Settings) -> NoteKey:
     """Key by which the ledger's heads are verified."""
     return NoteKey(settings.origin, read_public(public_path(home.keys / LEDGER_KEY)))
-
-
-def is_address(told: str) -> bool:
-    """Whether a witness is told by its address, and not by a file."""
-    return told.startswith(("https://", "http://"))
 
 
 def witness(told: str, log: NoteKey) -> Witness:

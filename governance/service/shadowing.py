@@ -62,7 +62,7 @@ class Shadowing:
             if model in self._runs:
                 raise TransitionError("already_shadowing", f"{model} has a comparison already")
             state = authority.state(model)
-            trainer = authority.candidate(model, candidate)
+            trainer = authority.usable(model, candidate)
             if state.incumbent is None:
                 raise TransitionError("no_incumbent", f"nothing of {model} is live to compare with")
             answers = live(authority.plane, model)

@@ -4,6 +4,7 @@ A gateway joins with a commitment to its seed, which the ledger holds, and repor
 counted so far. Each counts once, with its last report; a FAIL of one of them is a FAIL.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from governance.dsse import Envelope
@@ -23,6 +24,8 @@ from governance.states.model import TransitionError
 
 # Clocks of gateways may differ by so much.
 CLOCKS_SECONDS = 60
+# A gateway reports every few seconds: one that has not for so long is told by its name.
+SILENT_SECONDS = 60
 
 
 class Summing:
@@ -119,21 +122,45 @@ class Summing:
             told = by.get(gateway)
             n, d, ended = (told.n, told.d, told.ended) if told else (0, 0, 0)
             shares.append({"gateway": gateway, "n": n, "d": d, "ended": ended})
+        silent = self._silent(run, by, now)
         if not others:
-            return {"fleet": shares}
+            own = [(reason.slug, reason.sentence) for reason in run.judge(now).reasons]
+            return {"fleet": shares, "reasons": _reasons([*own, *silent])}
         said = self._sum(run, now)
         counts = parse_counts(counted(said))
-        reasons = [reason.split(": ", 1) for reason in said.reasons]
+        reasons = [tuple(reason.split(": ", 1)) for reason in said.reasons]
         return {
             "fleet": shares,
             "verdict": said.verdict,
-            "reasons": [{"reason": slug, "sentence": sentence} for slug, sentence in reasons],
+            "reasons": _reasons([*reasons, *silent]),
             "counts": counts.plain(),
             "gates": [
                 dict(gate)
                 for gate in verdict.outlook(counts, parse_policy(plan.shadow_policy), plan.attempt)
             ],
         }
+
+    def _silent(self, run: Run, by: Mapping[str, ShadowReport], now: int) -> list[tuple[str, str]]:
+        """Of each gateway that joined and is not heard of what that holds up, by its name."""
+        after = parse_policy(run.plan.shadow_policy).silent_minutes
+        found = []
+        for gateway in sorted(run.plan.joined):
+            said = by.get(gateway)
+            if said is None:
+                found.append(("not_reported", f"{gateway} has joined and reported nothing yet"))
+                continue
+            quiet = now - said.ended
+            if quiet <= SILENT_SECONDS:
+                continue
+            what = f"{gateway} has reported nothing for {quiet // 60} minutes"
+            if after is None:
+                what += ": the sum's time stands still until it does, or until t_max_hours"
+            elif quiet <= 60 * after:
+                what += f": the sum's time stands still until it does, for {after} minutes at most"
+            else:
+                what += ": its pairs count, its time does not (silent_minutes)"
+            found.append(("gateway_silent", what))
+        return found
 
     def _sum(self, run: Run, now: int) -> ShadowReport:
         """The sum as it would be signed now; nothing is kept."""
@@ -157,3 +184,7 @@ class Summing:
     def _keep(self, run: Run, said: ShadowReport) -> str:
         statement = Statement(run.plan.model, run.plan.candidate, said)
         return self._authority.home.keep(statement.envelope(self._authority.signer))
+
+
+def _reasons(told: Iterable[tuple[str, ...]]) -> list[dict[str, str]]:
+    return [{"reason": slug, "sentence": sentence} for slug, sentence in told]

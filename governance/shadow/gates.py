@@ -61,6 +61,9 @@ FIELDS: Final[Mapping[str, Field]] = {
     "mcnemar": Field(
         None, "word", "better", "not_worse", "what outcomes have to show by McNemar's test", True
     ),
+    "silent_minutes": Field(
+        None, "int", 1, 10_080, "after which a gateway that is silent holds no time back", True
+    ),
 }
 _OPTIONAL: Final = {"segments", "seed_commitment"}
 
@@ -126,6 +129,7 @@ class ShadowPolicy:
     labelled_min: int = 0
     label_limit: Fraction | None = None
     mcnemar: Literal["better", "not_worse"] | None = None
+    silent_minutes: int | None = None
     segments: tuple[Segment, ...] = ()
     seed_commitment: str | None = None
 

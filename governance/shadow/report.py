@@ -172,8 +172,10 @@ def _parts(report: Mapping[str, Any]) -> tuple[Counts, ShadowPolicy]:
 def combine(reports: Sequence[Mapping[str, Any]], gateway: str) -> dict[str, Any]:
     """Add the reports of a fleet up to one; the caller has checked that each is signed.
 
-    The sum is judged over the time that all of them saw. No caller's identity leaves a gateway, so
-    the busiest caller's pairs are taken as the sum of each gateway's busiest: never too few.
+    The sum is judged over the time that all of them saw; by `silent_minutes` of the policy a
+    gateway whose report is so much older than the newest stands in no other's way, and its counts
+    stay. No caller's identity leaves a gateway, so the busiest caller's pairs are taken as the sum
+    of each gateway's busiest: never too few.
     `gateway` is the digest of the key that signs the sum.
 
     Raises:
@@ -192,12 +194,20 @@ def combine(reports: Sequence[Mapping[str, Any]], gateway: str) -> dict[str, Any
     if len({report["gateway"] for report in reports}) < len(reports):
         raise ShadowError("gateway_twice", "one gateway has reported twice")
     counts = _sum([_parts(report)[0] for report in reports])
-    started = max(int(report["started"]) for report in reports)
-    ended = min(int(report["ended"]) for report in reports)
     policy = parse_policy(first["policy"])
+    times = heard([(int(report["started"]), int(report["ended"])) for report in reports], policy)
+    started, ended = max(start for start, _ in times), min(end for _, end in times)
     run = {**{key: first[key] for key in same}, "gateway": gateway}
     judged = verdict.judge(counts, policy, int(first["attempt"]), started, ended)
     return _report({**run, "started": started, "ended": ended}, counts, judged)
+
+
+def heard(times: Sequence[tuple[int, int]], policy: ShadowPolicy) -> list[tuple[int, int]]:
+    """Of reports' times (start and end, seconds) those that a sum is judged over."""
+    if policy.silent_minutes is None:
+        return list(times)
+    newest = max(end for _, end in times)
+    return [(start, end) for start, end in times if end >= newest - 60 * policy.silent_minutes]
 
 
 def _sum(parts: Sequence[Counts]) -> Counts:

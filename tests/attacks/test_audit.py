@@ -38,7 +38,10 @@ def copy(made: Governed, tmp_path: Path) -> Path:
 
 
 def look(root: Path, pin: str, **more: Any) -> Audit:
-    arguments: dict[str, Any] = {"witnesses": [root / "witness.jsonl"], "models": root / "models"}
+    arguments: dict[str, Any] = {
+        "witnesses": [str(root / "witness.jsonl")],
+        "models": root / "models",
+    }
     return audit(root / "home", pin, **(arguments | more))
 
 
@@ -166,7 +169,9 @@ def test_an_old_ledger_that_was_restored_is_found_by_the_witness(tmp_path: Path)
     shutil.copyfile(old, made.home.ledger)
     assert reasons(made.root, made.pin) == {"behind_witness"}
     assert reasons(made.root, made.pin, witnesses=[]) == set()
-    assert reasons(made.root, made.pin, witnesses=[tmp_path / "none"]) == {"witness_unreachable"}
+    assert reasons(made.root, made.pin, witnesses=[str(tmp_path / "none")]) == {
+        "witness_unreachable"
+    }
 
 
 def live(copy: Path, **changes: Any) -> None:

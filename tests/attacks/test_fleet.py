@@ -46,8 +46,8 @@ class Lying:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Version 1 is live everywhere, 2 and 3 are candidates."""
+def fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Version 1 is live everywhere, 2 and 3 are candidates; a parameter changes the policy."""
     models = tmp_path / "models"
     for number in (1, 2, 3):
         pack(models, number)
@@ -55,7 +55,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     def plane(name: str) -> FileDataPlane:
         return FileDataPlane(tmp_path / f"{name}.json", models)
 
-    shadow = SHADOW | {"n_min": 1500, "n_max": 100_000}
+    shadow = SHADOW | {"n_min": 1500, "n_max": 100_000} | getattr(request, "param", {})
     with leading(tmp_path, plane, models, lambda: NOW, shadow) as made:
         made.stage.first(1, version(made, 1))
         for number in (2, 3):

@@ -80,6 +80,24 @@ def test_outcomes_are_told_to_the_shadow_once_whether_the_log_holds_them_or_not(
     assert s.look()["found"]["outcomes"] == []
 
 
+def test_outcomes_reach_a_shadow_also_where_no_decision_log_is_written(
+    tmp_path: Path, serve: Serve
+) -> None:
+    for threshold in (0.0, 0.5):
+        pack(tmp_path / "models", threshold)
+    socket = tmp_path / "control"
+    config = f'control_socket = "{socket}"\n[model.m]\nversions = [1]\n'
+    s = Shadowed(serve(tmp_path / "models", config), socket)
+    sent = pb.Outcome(request_id="r", label=1.0, time_ns=7)
+    with pytest.raises(Exception, match="compares no models"):
+        report(s.server, sent)
+    s.start()
+    told = report(s.server, sent)
+    assert (told.accepted, told.not_sampled) == (1, 0)
+    expected = {"request": "r", "row": 0, "time_ns": 7, "label": 1.0}
+    assert s.look()["found"]["outcomes"] == [expected]
+
+
 def test_a_report_that_is_refused_is_told_to_no_shadow(shadowed: Shadowed) -> None:
     s = shadowed
     s.start()

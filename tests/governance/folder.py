@@ -17,6 +17,7 @@ from tests.governance.signing import (
     MODEL,
     NOW,
     approval,
+    digest_of,
     policy,
     report,
     signed,
@@ -68,6 +69,10 @@ class Folder:
         previous = (before.model_digest, before.deployment) if before else (None, None)
         self.home.set_live(self.model, Live(candidate, deployed, *previous))
         return made
+
+    def lives(self, digest: str = INCUMBENT) -> None:
+        """Say that a model is live; why it may be is not looked at."""
+        self.home.set_live(self.model, Live(digest, digest_of("its deployment")))
 
     def keep(self, predicate: Any, *names: str) -> str:
         """Sign and keep a statement about the folder's model."""

@@ -153,6 +153,7 @@ def test_approvals_for_a_model_do_not_bring_the_one_back_that_it_replaced(
 
 def test_shadowing_needs_an_operators_signature_that_still_holds(tmp_path: Path) -> None:
     made = folder(tmp_path)
+    made.lives()
     gate = made.gate(NOW)
     with pytest.raises(GovernanceError) as refused:
         gate.may_shadow(MODEL, CANDIDATE)

@@ -29,7 +29,9 @@ from tests.governance.signing import (
 
 @pytest.fixture
 def made(tmp_path: Path) -> Folder:
-    return folder(tmp_path)
+    found = folder(tmp_path)
+    found.lives()
+    return found
 
 
 def agree(made: Folder, *names: str, **changes: Any) -> str:

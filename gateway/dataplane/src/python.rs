@@ -93,8 +93,8 @@ fn set_onnxruntime(path: PathBuf) {
 
 /// Serves until SIGTERM or SIGINT. `defaults` and `overrides` are TOML lines put under and over the
 /// file's; `on_ready` is
-/// called once with the status as JSON; `beside` are the commands that start the telemetry and the governance
-/// processes beside it. Models that nobody signed for are served only if `allow_unsigned`. Returns the number of calls cut off at the end.
+/// called once with the status as JSON; `beside` are the commands that start the processes beside it:
+/// telemetry, governance, and the follower of another's governance. Models that nobody signed for are served only if `allow_unsigned`. Returns the number of calls cut off at the end.
 #[pyfunction]
 fn serve(
     py: Python<'_>,
@@ -102,7 +102,7 @@ fn serve(
     defaults: &str,
     overrides: &str,
     on_ready: Py<PyAny>,
-    beside: (Vec<String>, Vec<String>),
+    beside: (Vec<String>, Vec<String>, Vec<String>),
     allow_unsigned: bool,
 ) -> PyResult<i64> {
     let text = match &config {
@@ -126,10 +126,11 @@ fn serve(
         merged(defaults, &text, overrides)
     };
     let gate = gate(py, &first, allow_unsigned)?;
-    let (telemetry, governance) = beside;
+    let (telemetry, governance, follower) = beside;
     let commands = Commands {
         telemetry,
         governance,
+        follower,
     };
     let running = py.detach(|| start(first, commands, gate)).map_err(to_py)?;
     on_ready.call1(py, (running.describe().to_string(),))?;

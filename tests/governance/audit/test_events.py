@@ -133,7 +133,7 @@ class Rare(Governed):
 def reasons(made: Governed) -> dict[str, str]:
     """Each finding's reason by what it is about."""
     made.close()
-    found = audit(made.home.root, made.pin, witnesses=[made.witness], models=made.models)
+    found = audit(made.home.root, made.pin, witnesses=[str(made.witness)], models=made.models)
     return {line.what.partition("(")[2].rstrip(")"): line.reason for line in found.checks.findings}
 
 

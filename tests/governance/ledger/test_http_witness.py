@@ -1,6 +1,7 @@
 """A witness behind HTTP: what it takes, what it refuses, and what is no answer of a witness."""
 
 import base64
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Remote:
 
     def __init__(self) -> None:
         self.note: str | None = None
+        self.cosignature, self.reads = "", True
         self.bodies: list[str] = []
         self.answer: Any = None
         self.clock = NOW
@@ -56,7 +58,15 @@ class Remote:
                 return 422, ""
         self.note = note
         others = cosign_line(new.text, "somebody.else/w2", signer("rolf"), self.clock)
-        return 200, others + cosign_line(new.text, NAME, signer("archive"), self.clock)
+        self.cosignature = cosign_line(new.text, NAME, signer("archive"), self.clock)
+        return 200, others + self.cosignature
+
+    def told(self, path: str) -> tuple[int, str]:
+        """The last head that it cosigned, if it tells."""
+        place = hashlib.sha256(LOG.name.encode()).hexdigest()
+        if not self.reads or self.note is None or path != f"/prefix/checkpoint/{place}":
+            return 404, ""
+        return 200, self.note + self.cosignature
 
 
 @contextmanager
@@ -64,7 +74,12 @@ def listening(remote: Remote) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            status, text = (remote.answer or remote.take)(self.path, body)
+            self._answer(*(remote.answer or remote.take)(self.path, body))
+
+        def do_GET(self) -> None:
+            self._answer(*remote.told(self.path))
+
+        def _answer(self, status: int, text: str) -> None:
             data = text.encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

@@ -29,6 +29,9 @@ def stage_at(folder: Path, step: str = "") -> Stage:
 
 def main(folder: str, act: str, candidate: str, step: str) -> None:
     stage = stage_at(Path(folder), step)
+    if act == "count":
+        stage.shadowing.tick()
+        os.kill(os.getpid(), signal.SIGKILL)
     approval = Envelope.from_json((stage.folder / "approval.json").read_bytes())
     if act == "promote":
         stage.promotion.promote(stage.model, candidate, [approval])

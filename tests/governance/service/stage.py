@@ -95,9 +95,9 @@ def pack(repository: Path, version: int, name: str = MODEL) -> str:
     return digest(manifest)
 
 
-def provenance(model: str, candidate: str, *names: str) -> Envelope:
+def provenance(model: str, candidate: str, *names: str, used: bytes = b"data") -> Envelope:
     """Where a candidate is from, signed."""
-    data = Resource("transactions", DigestSet(digest(b"data")[7:]))
+    data = Resource("transactions", DigestSet(digest(used)[7:]))
     made = Provenance(
         BuildDefinition("https://sluicegate.example/trainer/v1", {}, (data,)),
         RunDetails(Builder("https://sluicegate.example/trainer"), BuildMetadata("run-1")),
@@ -231,12 +231,12 @@ class Stage:
     def evaluation(self, candidate: str, *names: str, result: Any = "PASSED") -> Envelope:
         return evaluation(self.model, candidate, *names, result=result)
 
-    def submit(self, version: int, candidate: str) -> str:
+    def submit(self, version: int, candidate: str, used: bytes = b"data") -> str:
         candidates.submit(
             self.authority,
             self.model,
             version,
-            self.provenance(candidate, "tom"),
+            provenance(self.model, candidate, "tom", used=used),
             self.evaluation(candidate, "tom"),
             BUNDLE,
         )

@@ -1,20 +1,25 @@
 """Outcomes in a comparison that goes on: joined once, kept over a restart, in the signed report."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from governance.service.labels import WAITING, Joined, place
+from governance.service.labels import Joined, place
 from governance.service.repository import digest_of
+from governance.service.waiting import MOST, SECONDS, Waiting
 from governance.shadow.labels import Labels
 from governance.shadow.statement import verify
 from tests.governance.service.conftest import start
 from tests.governance.service.double import FileDataPlane, complete
+from tests.governance.service.killed import stage_at
 from tests.governance.service.stage import SHADOW, Stage, pack, short_policy
 from tests.governance.service.test_shadowing import report_of
 
+ROOT = Path(__file__).parents[3]
 LATE = {"disagreement_limit": "0.4", "mcnemar": "not_worse", "labelled_min": 50}
 
 
@@ -184,20 +189,102 @@ def test_outcomes_of_a_canary_are_of_the_candidate_that_answers(
 
 
 def test_outcomes_without_a_pair_are_not_kept_for_ever() -> None:
-    joined = Joined(bytes(32))
-    assert joined.lines([], outcomes(0, WAITING + 10)) == []
+    joined = Joined(bytes(32), Waiting())
+    assert joined.lines([], outcomes(0, MOST + 10), 0) == []
     samples = [
         {"place": place(bytes(32), f"r{n}", 0), "incumbent": True, "candidate": True}
-        for n in (0, WAITING + 5)
+        for n in (0, MOST + 5)
     ]
-    found = joined.lines(samples, [])
+    found = joined.lines(samples, [], 0)
     assert len(found) == 1 and joined.change(found[0]) == Labels(1, 0, 0)
 
 
 def test_of_two_pairs_under_one_id_the_first_counts() -> None:
-    joined, where = Joined(bytes(32)), place(bytes(32), "r0", 0)
+    joined, where = Joined(bytes(32), Waiting()), place(bytes(32), "r0", 0)
     samples = [
         {"place": where, "incumbent": True, "candidate": decided} for decided in (True, False)
     ]
-    (line,) = joined.lines(samples, outcomes(0, 1))
+    (line,) = joined.lines(samples, outcomes(0, 1), 0)
     assert joined.change(line) == Labels(1, 0, 0)
+
+
+def killed_while_counting(stage: Stage) -> Stage:
+    """Another process counts what the data plane tells and is killed; what a restart finds."""
+    stage.close()
+    command = [sys.executable, "-m", "tests.governance.service.killed"]
+    command += [str(stage.folder), "count", "", ""]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    assert ended.returncode == -9, ended.stderr.decode()
+    return stage_at(stage.folder)
+
+
+def test_outcomes_that_wait_for_their_pair_outlive_a_killed_service(
+    stage: Stage, digests: list[str]
+) -> None:
+    start(stage, digests[1])
+    stage.double.tell(stage.model, pairs(0, 20), outcomes=outcomes(0, 30))
+    after = killed_while_counting(stage)
+    assert counted(after) == (20, 0, 0)
+    # Told once more they are no news; their pairs come after the kill.
+    after.double.tell(after.model, pairs(20, 20), outcomes=outcomes(20, 5))
+    after.shadowing.tick()
+    assert counted(after) == (30, 0, 0)
+    after = killed_while_counting(after)
+    assert counted(after) == (30, 0, 0), "and they count once"
+    after.close()
+
+
+def test_what_waited_goes_with_its_comparison(stage: Stage, digests: list[str]) -> None:
+    start(stage, digests[1])
+    stage.double.tell(stage.model, [], outcomes=outcomes(0, 5))
+    stage.shadowing.tick()
+    folder = stage.home.root / "samples" / stage.model
+    assert [path.suffix for path in folder.iterdir() if path.stat().st_size] == [".waiting"]
+    stage.shadowing.stop(stage.model)
+    assert not list(folder.glob("*.waiting"))
+
+
+def kept(path: Path) -> list[str]:
+    return Waiting(path).places()
+
+
+def test_outcomes_wait_for_an_hour_and_no_longer(tmp_path: Path) -> None:
+    path = tmp_path / "waiting"
+    waiting = Waiting(path)
+    waiting.add("old", (1, True), 0)
+    waiting.add("new", (1, True), SECONDS)
+    waiting.save(SECONDS)
+    assert kept(path) == ["old", "new"]
+    again = Waiting(path)
+    again.save(SECONDS + 1)
+    assert again.places() == ["new"]
+
+
+def test_the_file_of_what_waits_is_bounded_and_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("governance.service.waiting.STALE_LINES", 10)
+    path = tmp_path / "waiting"
+    waiting = Waiting(path)
+    for n in range(50):
+        waiting.add(f"{n}", (n, True), n)
+        if n:
+            assert waiting.take(f"{n - 1}") == (n - 1, True)
+        waiting.save(n)
+        assert kept(path)[-1] == f"{n}"
+        assert len(kept(path)) <= 12
+
+
+@pytest.mark.parametrize("cut", range(1, 12, 3))
+def test_half_a_line_that_a_kill_left_spoils_no_other(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "waiting"
+    waiting = Waiting(path)
+    for name in ("one", "two"):
+        waiting.add(name, (5, False), 10)
+        waiting.save(10)
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = Waiting(path)
+    assert again.places()[0] == "one"
+    again.add("three", (6, True), 11)
+    again.save(11)
+    assert {"one", "three"} <= set(kept(path))

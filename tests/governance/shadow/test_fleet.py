@@ -1,6 +1,7 @@
 """A fleet's sum: each gateway once, never more than was counted, recomputed from its parts."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,9 @@ def report(
     ended: int = LATER,
     started: int = START,
     attempt: int = 1,
+    policy: dict[str, Any] = POLICY,
 ) -> ShadowReport:
-    run = Comparison(POLICY, digest("candidate"), digest("incumbent"), gateway, attempt, started)
+    run = Comparison(policy, digest("candidate"), digest("incumbent"), gateway, attempt, started)
     for place in range(pairs):
         run.add(complete(same=place >= differ))
     for _ in range(shed):
@@ -74,6 +76,26 @@ def test_the_sum_is_judged_over_the_time_that_all_of_them_saw() -> None:
     said = total(named(report(WHO[0]), late), WHO[0])
     assert (said.started, said.ended) == (START + 7200, LATER - 60)
     assert "too_early: " in "".join(said.reasons)
+
+
+def test_a_gateway_that_fell_silent_holds_no_time_back_if_the_policy_says_so() -> None:
+    aging = POLICY | {"silent_minutes": 30}
+    early = LATER - 1801
+    each = [
+        report(WHO[0], policy=aging),
+        report(WHO[1], policy=aging),
+        report(WHO[2], differ=1, started=START + 3600, ended=early, policy=aging),
+    ]
+    said = total(named(*each), WHO[0])
+    assert (said.started, said.ended) == (START, LATER)
+    # What it counted stays: nobody gains by silencing it.
+    assert (said.n, said.d) == (1800, 1)
+    check(said, [named(*each)[source] for source in said.sources])
+    with pytest.raises(ShadowError):
+        check(replace(said, ended=LATER + 3600), [named(*each)[s] for s in said.sources])
+    still = report(WHO[2], started=START + 3600, ended=early + 1, policy=aging)
+    said = total(named(*each[:2], still), WHO[0])
+    assert (said.started, said.ended) == (START + 3600, early + 1)
 
 
 def test_shedding_at_one_gateway_counts_for_all() -> None:

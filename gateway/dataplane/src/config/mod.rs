@@ -141,6 +141,32 @@ pub struct GovernanceSettings {
     /// is not started from here.
     #[serde(default)]
     pub tls: PathBuf,
+    /// The admin door of the governance service that is followed, HOST:PORT. With it `tls` has
+    /// ca.pem, client.pem, client.key, and a follower is started in the service's place.
+    #[serde(default)]
+    pub follow: String,
+}
+
+impl GovernanceSettings {
+    fn check(&self) -> Result<(), String> {
+        if self.follow.is_empty() {
+            return Ok(());
+        }
+        let port = self.follow.rsplit_once(':').map(|(_, port)| port.parse());
+        if !matches!(port, Some(Ok::<u16, _>(1..))) {
+            return Err(format!(
+                "[governance] follow is '{}', it must be HOST:PORT",
+                self.follow
+            ));
+        }
+        if self.tls.as_os_str().is_empty() {
+            return Err(
+                "[governance] follow needs tls: a folder with ca.pem, client.pem and client.key"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -310,6 +336,9 @@ impl Config {
         }
         for (name, settings) in &self.caller {
             settings.check(name)?;
+        }
+        if let Some(governance) = &self.governance {
+            governance.check()?;
         }
         if let Some(log) = &self.decision_log {
             let own = self.model.values().filter_map(|m| m.log_inputs);

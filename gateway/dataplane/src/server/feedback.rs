@@ -1,13 +1,13 @@
 //! Outcomes that become known after the answer. They are taken if they can be written down beside
 //! the decisions that they belong to; all of a report or none. Comparisons that run are told of them
-//! too, whether the log holds the request or not.
+//! too, whether the log holds the request or not, and whether there is a log or not.
 
 use bytes::Bytes;
 
 use super::Server;
 use super::callers::Rights;
 use super::metadata::decode;
-use crate::decisions::{MOST_ID, Outcome, wall_ns};
+use crate::decisions::{Log, MOST_ID, Outcome, wall_ns};
 use crate::wire::feedback as pb;
 use crate::wire::framing::frame;
 use crate::wire::status::{Code, Retry, Status};
@@ -33,12 +33,31 @@ pub fn report(
         );
         return Err(Status::new(Code::PermissionDenied, text));
     }
-    let Some(log) = &server.decisions else {
-        let text = "this server keeps no decision log, so there is nothing to join outcomes with ([decision_log])";
+    let table = server.table.load();
+    let compares = table.shadows().next().is_some();
+    if server.decisions.is_none() && server.config.governance.is_none() && !compares {
+        let text = "this server keeps no decision log and compares no models, so there is nothing to join outcomes with ([decision_log], [governance])";
         return Err(Status::new(Code::Unimplemented, text));
-    };
+    }
     let request: pb::ReportRequest = decode(message, "ReportRequest")?;
     let outcomes = outcomes(request)?;
+    let taken = match &server.decisions {
+        Some(log) => written(log, port, &outcomes)?,
+        None if compares => outcomes.len(),
+        None => 0,
+    };
+    for (_, route, _) in table.shadows() {
+        route.ends.reported(&outcomes);
+    }
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(frame(&pb::ReportResponse {
+        accepted: count(taken),
+        not_sampled: count(outcomes.len() - taken),
+    }))
+}
+
+/// Hands those to the log that are of requests in its sample, all or none; how many these are.
+fn written(log: &Log, port: usize, outcomes: &[Outcome]) -> Result<usize, Status> {
     let kept = outcomes.iter().filter(|outcome| log.holds(&outcome.id));
     let kept: Vec<Outcome> = kept.cloned().collect();
     if !kept.is_empty() && !log.reported(port, &kept) {
@@ -46,14 +65,7 @@ pub fn report(
         let status = Status::new(Code::ResourceExhausted, text);
         return Err(status.retry(Retry::After(AGAIN)));
     }
-    for (_, route, _) in server.table.load().shadows() {
-        route.ends.reported(&outcomes);
-    }
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Ok(frame(&pb::ReportResponse {
-        accepted: count(kept.len()),
-        not_sampled: count(outcomes.len() - kept.len()),
-    }))
+    Ok(kept.len())
 }
 
 fn outcomes(request: pb::ReportRequest) -> Result<Vec<Outcome>, Status> {

@@ -174,7 +174,7 @@ fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full
     response
 }
 
-/// A server may be ready and yet not run a model as it was asked to.
+/// A server may be ready and yet not run a model as it was asked to, or be without a process beside it.
 fn ready(server: &Server) -> String {
     let table = server.table.load();
     let notes = table.live().filter_map(|model| {
@@ -183,7 +183,13 @@ fn ready(server: &Server) -> String {
         let note = gone.or_else(|| model.said().note)?;
         Some(format!("model '{}': {note}\n", model.name))
     });
-    "ready\n".to_owned() + &notes.collect::<String>()
+    "ready\n".to_owned() + &notes.collect::<String>() + &down(server)
+}
+
+/// A line for each process beside the server that does not run.
+fn down(server: &Server) -> String {
+    let lines = server.beside.down().into_iter().map(|line| line + "\n");
+    lines.collect()
 }
 
 fn why_not_ready(server: &Server) -> String {
@@ -194,12 +200,11 @@ fn why_not_ready(server: &Server) -> String {
     let failures = table
         .failures()
         .map(|(name, error)| format!("model '{name}' is not loaded: {error}\n"));
-    let failures: String = failures.collect();
-    if failures.is_empty() {
-        "no model is loaded\n".into()
-    } else {
-        failures
+    let mut text: String = failures.collect();
+    if text.is_empty() {
+        text.push_str("no model is loaded\n");
     }
+    text + &down(server)
 }
 
 /// What an operator wants to see at a glance: of each model the version that answers first.
@@ -233,6 +238,7 @@ pub fn status(server: &Server) -> Value {
         "draining": server.is_leaving(),
         "pid": std::process::id(),
         "connections": server.metrics.connections.get(),
+        "beside": server.beside.told(),
         "models": models,
     })
 }

@@ -76,6 +76,8 @@ pub struct Server {
     pub ports: Vec<Arc<Port>>,
     pub lifecycle: Lifecycle,
     pub tokenisers: Tokenisers,
+    /// How the processes beside it fare.
+    pub beside: control::Beside,
     /// Memory for unfinished messages.
     pub unread: Arc<Budget>,
     callers: ArcSwap<Callers>,
@@ -221,6 +223,7 @@ pub fn start(
         ports,
         lifecycle: Lifecycle::default(),
         tokenisers: Tokenisers::start(config.tokenizer_threads).map_err(door)?,
+        beside: control::Beside::default(),
         unread: Budget::new(config.max_unread_bytes),
         callers: ArcSwap::from_pointee(Callers::new(&BTreeMap::new())),
         tls: ArcSwapOption::empty(),
