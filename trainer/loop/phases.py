@@ -16,7 +16,7 @@ from trainer.errors import TrainError
 from trainer.evaluation import seal as seals
 from trainer.evaluation import suite as suites
 from trainer.evaluation.bounds import bound
-from trainer.evaluation.metrics import measure, scored, threshold_of
+from trainer.evaluation.metrics import measure, scored, scored_rows, threshold_of
 from trainer.evaluation.plain import baselines
 from trainer.evaluation.suite import Suite
 from trainer.examples import Examples, Floats
@@ -40,7 +40,7 @@ from trainer.loop.types import (
     Spent,
     Tried,
 )
-from trainer.spec.spec import METRICS, Spec
+from trainer.spec.spec import METRICS, TOLD, Spec
 from trainer.specialise.trial import Outcome, Trial
 
 # Is told a trial's place and outcome as soon as it is there.
@@ -87,11 +87,11 @@ def evaluate(desk: Desk, given: EvaluateIn) -> tuple[EvaluateOut, str]:
     e = spec.evaluate
     found = {
         metric: bound(metric, of, level=e.confidence, resamples=200, seed=spec.seed)
-        for metric in judge.TOLD_ONLY[spec.task]
+        for metric in TOLD[spec.task]
     }
     train = desk.examples(given.train)
     by_folds = desk.store.array(given.fold_scores)
-    known = np.flatnonzero(np.isfinite(by_folds))
+    known = scored_rows(by_folds)
     folds = scored(by_folds[known], train.take(known), given.threshold, spec)
     wrong = np.zeros(len(train), np.bool_)
     wrong[known] = ~folds.right
@@ -201,7 +201,7 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples) -> Tried:
             outcome.seconds,
         )
     made = outcome.fitted
-    known = np.flatnonzero(np.isfinite(made.fold_scores))
+    known = scored_rows(made.fold_scores)
     by_folds, cases = made.fold_scores[known], train.take(known)
     threshold = threshold_of(by_folds, cases, desk.spec)
     score = measure(desk.spec.first_metric, scored(by_folds, cases, threshold, desk.spec))

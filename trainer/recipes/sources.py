@@ -36,6 +36,7 @@ Source = Callable[[Spec], Loaded]
 
 def sources() -> Mapping[str, Source]:
     """Every source by its name."""
+    from trainer.notes import sections  # noqa: PLC0415
     from trainer.recipes import (  # noqa: PLC0415
         card_fraud,
         content_farms,
@@ -56,6 +57,7 @@ def sources() -> Mapping[str, Source]:
         "domains": domains.load,
         "content_farms": content_farms.load,
         "newsgroups": texts.load_newsgroups,
+        "mts_dialog": sections.load_mts_dialog,
     }
 
 
