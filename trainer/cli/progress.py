@@ -89,7 +89,9 @@ def follow(
         stack.enter_context(alone(folder.root))
         ledger = Ledger(folder.ledger)
         stack.callback(ledger.close)
-        desk = Desk(spec, folder, Store(folder.objects, base), progress.say if progress else _silent)
+        desk = Desk(
+            spec, folder, Store(folder.objects, base), progress.say if progress else _silent
+        )
         loop = Loop(
             desk=desk,
             ledger=ledger,

@@ -72,8 +72,9 @@ def lost(spec: Spec, suite: Suite, model: Scorer, ours: Scored, theirs: Scored) 
     """Cases of a suite that the reference has clearly right and the candidate wrong.
 
     Clearly: the half of what it has right that is farthest from its threshold, or for sections from
-    another header; for bids all that it wins. Each case that is wrong is scored again alone, `reruns` times: one that is right in
-    every one of those is flaky and not lost, and both are told.
+    another header; for bids all that it wins. Each case that is wrong is scored again alone,
+    `reruns` times: one that is right in every one of those is flaky and not lost, and both are
+    told.
     """
     right = theirs.right
     if spec.task != "shading":
@@ -150,4 +151,5 @@ def judge(
         looked=len(suites) > 1,
         leaked=leaked,
         fairness=tuple(fair_by),
+        least_lead=spec.evaluate.least_lead,
     )

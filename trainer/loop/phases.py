@@ -242,7 +242,15 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
         missed = ", ".join(g.metric for g in report.gates if g.holds is False)
         lost = len(report.lost.names)
         more = f"; {lost} cases lost, {report.lost.allowed} allowed" if lost else ""
-        short = f"{why}; core does not hold: {missed or 'regressions'}{more}"
+        b = report.better_than_reference
+        behind = (
+            f"; {b.value:+.4f} ({b.low:+.4f} to {b.high:+.4f}) beside {given.reference_name}, "
+            f"{report.least_lead:+g} asked"
+            if report.behind
+            else ""
+        )
+        told = missed or ("lead" if report.behind else "regressions")
+        short = f"{why}; core does not hold: {told}{behind}{more}"
         return _or_on(spec, given.round, best, spent, short, report)
     seen = looks.others(given.held_out.digest, best.model)
     if seen >= spec.evaluate.looks:

@@ -183,9 +183,10 @@ def shares(rows: Sequence[Told], batch: Sequence[Told], weights: Floats, header:
         weights: float64, how much each of `rows` counts.
         header: the weight of the headers' mean.
     """
-    headers, texts = (sum(len(part) for part in parts) for parts in zip(
-        *((row.header, row.text) for row in batch), strict=True
-    ))
+    headers, texts = (
+        sum(len(part) for part in parts)
+        for parts in zip(*((row.header, row.text) for row in batch), strict=True)
+    )
     one = [
         np.repeat(
             [w * header / headers, w * (1 - header) / texts], [len(row.header), len(row.text)]
@@ -238,9 +239,7 @@ def learn(
         if not len(own):
             return None
         some = [rows[i] for i in own]
-        counts = shares(
-            some, [rows[i] for i in batches[number]], weights[own], fit.header_weight
-        )
+        counts = shares(some, [rows[i] for i in batches[number]], weights[own], fit.header_weight)
         nats = losses(model, some, pad, fit.device)
         return (nats * torch.from_numpy(counts.astype(np.float32)).to(fit.device)).sum()
 

@@ -109,7 +109,9 @@ class Namer:
         for one, chances in zip(sections, self.chances(examples.texts), strict=True):
             text = self._tokens.text(one)
             nats = float(self.nats[list(text)].sum())
-            found.append((*named(chances, self.headers, self.critical, one.header), nats, len(text)))
+            found.append(
+                (*named(chances, self.headers, self.critical, one.header), nats, len(text))
+            )
         return np.array(found, np.float64)
 
 

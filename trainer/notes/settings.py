@@ -109,18 +109,18 @@ def check_device(fit: Fit, base: Path) -> None:
     else:
         if not cuda():
             raise InputError(
-                'specialise.device is "cuda", but torch sees no GPU here; use "cpu", or install torch '
-                "with its CUDA libraries."
+                'specialise.device is "cuda", but torch sees no GPU here; use "cpu", or install '
+                "torch with its CUDA libraries."
             )
         import torch  # noqa: PLC0415
 
         if fit.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
-            raise InputError("specialise.parameters.bf16 is 1, but this GPU has no bfloat16; use 0.")
+            raise InputError(
+                "specialise.parameters.bf16 is 1, but this GPU has no bfloat16; use 0."
+            )
         free, where = torch.cuda.mem_get_info()[0], "the GPU"
     if needed > free:
-        hint = (
-            "" if fit.checkpointing else "; specialise.parameters.checkpointing = 1 needs less"
-        )
+        hint = "" if fit.checkpointing else "; specialise.parameters.checkpointing = 1 needs less"
         raise InputError(
             f"{base.name} in {fit.dtype} needs about {needed / 2**30:.1f} GiB to be fitted, but "
             f"{where} has {free / 2**30:.1f} GiB free{hint}."

@@ -26,7 +26,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "evaluate.leak_words": (2, 50),
     "evaluate.leak_share": (0.05, 1.0),
     "evaluate.suite_cases": (100, 1_000_000),
-    "evaluate.margin": (0, 1000),
+    "evaluate.least_lead": (-1000, 1000),
     "specialise.trials": (1, 1000),
     "specialise.folds": (2, 20),
     "specialise.cores": (1, 1024),
@@ -106,8 +106,10 @@ def _check_whole(spec: Spec, named: str) -> None:
         raise SpecError(f'{named}: data.split = "{spec.data.split}" needs data.split_by.')
     if spec.data.source == "csv" and not (spec.data.path and spec.data.label):
         raise SpecError(f'{named}: data.source = "csv" needs data.path and data.label.')
-    if spec.task == "sections" and spec.data.source == "csv" and not (
-        spec.data.text and spec.data.note
+    if (
+        spec.task == "sections"
+        and spec.data.source == "csv"
+        and not (spec.data.text and spec.data.note)
     ):
         raise SpecError(f'{named}: task = "sections" needs data.text and data.note.')
     if spec.data.note and spec.task != "sections":

@@ -93,7 +93,8 @@ class Evaluate:
     leak_words: int = 5
     leak_share: float = 0.65
     suite_cases: int = 4000
-    margin: float = 0.0
+    # Of the first metric beside the reference's, paired, on core; None asks for nothing.
+    least_lead: float | None = None
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def digest_of(base: str) -> str:
     try:
         for path in sorted([folder / "config.json", folder / "tokenizer.json", *weights]):
             with path.open("rb") as file:
-                told.update(f"{path.name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+                told.update(
+                    f"{path.name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+                )
     except OSError as error:
         raise InputError(f"The base model {base}: {error.strerror}") from error
     return "sha256:" + told.hexdigest()

@@ -96,8 +96,8 @@ class Fitted:
 
     Attributes:
         model: fitted on all training cases.
-        fold_scores: as `Scorer.scores`, each training case's score by a model fitted without it; NaN for
-            cases that no such model has scored.
+        fold_scores: as `Scorer.scores`, each training case's score by a model fitted without it;
+            NaN for cases that no such model has scored.
         difference: the greatest between the source's scores and the graph's.
         method: in words.
     """
