@@ -30,6 +30,7 @@ from trainer.evaluation.suite import Suite
 from trainer.loop.store import Store
 from trainer.loop.types import Prepared
 from trainer.recipes import sources
+from trainer.recipes.blocks import Blocks, one_by_one
 from trainer.spec.spec import Spec
 from trainer.specialise.bases import resolve
 from trainer.specialise.methods import method, propose
@@ -131,13 +132,13 @@ def check_means(spec: Spec, folder: Path) -> str:
     return base
 
 
-def draw(spec: Spec, version: int) -> Drawn:
-    """Load, split, fit the plain model, draw the suites, look for leaks.
+def draw(spec: Spec, version: int, blocks: Blocks = one_by_one) -> Drawn:
+    """Load, split, fit the plain model, draw the suites, look for leaks; `blocks` reads files.
 
     Raises:
         SpecError, InputError: the data cannot be used.
     """
-    loaded = sources.load(spec)
+    loaded = sources.load(spec, blocks)
     examples = loaded.examples
     if bool(examples.texts) != all(method(m).texts for m in spec.specialise.methods):
         kind = "texts" if examples.texts else "rows of numbers"
@@ -178,14 +179,21 @@ def lock(spec: Spec, folder: Folder, signer: Signer, version: int = 1) -> Drawn:
     return drawn
 
 
-def prepare(spec: Spec, folder: Folder, store: Store, locked: Lock, version: int) -> Prepared:
-    """What a run works with, checked against the lock.
+def prepare(
+    spec: Spec,
+    folder: Folder,
+    store: Store,
+    locked: Lock,
+    version: int,
+    blocks: Blocks = one_by_one,
+) -> Prepared:
+    """What a run works with, checked against the lock; `blocks` reads files.
 
     Raises:
         LockError: the suites are others than those that were locked.
         TrainError: the data cannot be used.
     """
-    drawn = draw(spec, version)
+    drawn = draw(spec, version, blocks)
     for name, now, then in (
         ("core", drawn.core.digest, locked.core),
         ("held-out", drawn.held_out.digest, locked.held_out),

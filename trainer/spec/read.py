@@ -97,6 +97,8 @@ def _check_whole(spec: Spec, named: str) -> None:
     asked = [(gate.metric, gate.on) for gate in spec.evaluate.gates]
     if len(set(asked)) != len(asked):
         raise SpecError(f"{named}: a metric is gated twice on the same suite.")
+    if spec.data.note and spec.task != "sections":
+        raise SpecError(f"{named}: data.note has no meaning for {spec.task}.")
     for gate in spec.evaluate.gates:
         if gate.metric not in METRICS_OF[spec.task]:
             raise SpecError(f"{named}: the metric {gate.metric} has no meaning for {spec.task}.")
@@ -112,8 +114,6 @@ def _check_whole(spec: Spec, named: str) -> None:
         and not (spec.data.text and spec.data.note)
     ):
         raise SpecError(f'{named}: task = "sections" needs data.text and data.note.')
-    if spec.data.note and spec.task != "sections":
-        raise SpecError(f"{named}: data.note has no meaning for {spec.task}.")
     if spec.data.more and spec.task == "sections":
         raise SpecError(f"{named}: data.more has labels, but sections need their notes, too.")
 
