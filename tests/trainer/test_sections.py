@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from governance.bundle import folder as bundles
@@ -13,17 +14,24 @@ from governance.bundle.groups import Evaluated, Identity
 from governance.bundle.requirements import missing
 from governance.service.repository import RepositoryError, refuse_offline, verify
 from tests.trainer.tables import signer
-from tests.trainer.tiny_decoder import write_base, write_spec
+from tests.trainer.tiny_decoder import sections, write_base, write_spec
 from trainer.cli.progress import folder_of, follow
 from trainer.errors import InputError
+from trainer.evaluation.metrics import Answer, scored_rows
+from trainer.examples import Examples
 from trainer.loop import prepare
 from trainer.loop.engine import Ended
+from trainer.loop.fit import on_ray
 from trainer.loop.ledger import Ledger
 from trainer.loop.store import Store
 from trainer.notes.adapter import Adapter
+from trainer.notes.method import DECODER_LORA
 from trainer.notes.offline import LIMIT
+from trainer.notes.sections import cases
 from trainer.spec.read import read_spec
 from trainer.specialise import sandbox
+from trainer.specialise.trial import Outcome, Trial
+from trainer.specialise.trial import run as fit_alone
 
 pytestmark = pytest.mark.trainer
 
@@ -115,3 +123,45 @@ def test_a_4_billion_class_recipe_s_keys_go_through_the_loop(tmp_path: Path) -> 
     cases = prepare.draw(read_spec(tmp_path / "specialist.toml"), 1).core.examples
     with pytest.raises(InputError, match="The adapter goes on the base model sha256:"):
         moved.scores(cases.take([0, 1]))
+
+
+def trial_of(folder: Path, workers: int = 1) -> tuple[Trial, Examples]:
+    """A fit of few and short steps: later ones carry what float32 rounds further."""
+    few = {"rank": 4, "rate": 0.002, "batch": 21, "max_tokens": 12, "text_tokens": 6}
+    base = folder / "tiny"
+    return Trial(
+        "decoder_lora",
+        dict(DECODER_LORA.first) | few | {"checkpoint_steps": 3},
+        np.linspace(0.5, 1.5, 200),
+        2,
+        7,
+        nice=0,
+        base=str(base) if base.exists() else write_base(base),
+        checkpoints=str(folder / "checkpoints"),
+        workers=workers,
+    ), cases(sections(200), "MED")
+
+
+def test_a_confined_fit_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_path: Path) -> None:
+    trial, train = trial_of(tmp_path)
+    whole = fit_alone(trial, train)
+    assert whole.confined == (sandbox.version() > 0)
+    again = fit_alone(trial, train)
+    (starts,) = (tmp_path / "checkpoints").rglob("*.starts")
+    assert starts.read_text().split("\n")[:2] == ["0 of 8", "6 of 8"]
+    assert whole.fitted is not None, whole.failed
+    assert again.fitted is not None, again.failed
+    assert again.fitted.model.digest == whole.fitted.model.digest
+    assert len(scored_rows(whole.fitted.fold_scores)) == 40
+
+
+def test_two_workers_fit_the_adapter_that_one_fits(tmp_path: Path) -> None:
+    trial, train = trial_of(tmp_path)
+    alone = fit_alone(trial, train).fitted
+    found: dict[int, Outcome] = {}
+    with on_ray() as fit:
+        fit([trial_of(tmp_path, 2)[0]], train, found.__setitem__)
+    assert alone is not None
+    assert found[0].fitted is not None, found[0].failed
+    off = found[0].fitted.model.scores(train) - alone.model.scores(train)
+    assert np.abs(off[:, [Answer.MARGIN, Answer.NATS]]).max() < 1e-3

@@ -67,7 +67,8 @@ def by_ray_data(paths: Sequence[Path], read: Read) -> Iterator[Any]:
             if error.as_py():
                 raise InputError(error.as_py())
             if seen.as_py():
-                yield ipc.open_stream(data.as_buffer()).read_all()
+                # A copy: what is in Ray's store would stay there, and it is small.
+                yield ipc.open_stream(data.as_py()).read_all()
             else:
                 yield read(paths[at])
             at += 1
