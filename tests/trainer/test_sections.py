@@ -60,7 +60,7 @@ def test_a_decoder_that_meets_its_target_is_proposed_with_evidence_and_is_not_to
     assert LIMIT in tested.known_limits
     names = {one.name for one in tested.baselines or ()}
     assert names >= {"the base model, untrained", "the most frequent header", "reference"}
-    assert {s.name for s in tested.segments or ()} >= {
+    assert {s.segment for s in tested.segments or ()} >= {
         "core: header = MED",
         "held_out: header = ROS",
     }
