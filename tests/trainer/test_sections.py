@@ -55,7 +55,7 @@ def test_a_decoder_that_meets_its_target_is_proposed_with_evidence_and_is_not_to
     assert isinstance(identity, Identity)
     assert isinstance(tested, Evaluated)
     assert identity.loader == "offline"
-    assert [one.name for one in identity.weights][-1] == "base model tiny"
+    assert [one.name for one in identity.weights or ()][-1] == "base model tiny"
     assert tested.known_limits is not None
     assert LIMIT in tested.known_limits
     names = {one.name for one in tested.baselines or ()}
