@@ -1,138 +1,108 @@
-"""`python -m bench.train_notes`: a decoder on sections of notes, before and after LoRA.
+"""What the loop makes of the recipe `clinical_notes`: locked, fitted, judged, proposed or not.
 
-The recipe is `trainer/notes/clinical_notes.toml`, or another file of its form. Header accuracy
-stands beside the most frequent header and TF-IDF on the same training sections; all differences
-are paired over the test's sections.
+The figures are those of the loop's own report, on core and, if core held, on the held-out set, with
+what stands beside them. The run lies in build/train_notes until it has ended: begun again, it goes
+on where it was.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections import Counter
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
-import typer
-from rich.console import Console
+from bench.results import Bar, Figure, Result
+from bench.scenario import Scenario
+from governance.keys import create
+from governance.signer import FileSigner
+from trainer.cli.progress import folder_of, follow
+from trainer.codec import to_plain
+from trainer.errors import InputError, LockError
+from trainer.evaluation import lock as locks
+from trainer.evaluation import suite as suites
+from trainer.loop import prepare
+from trainer.loop.engine import Ended
+from trainer.loop.types import Gated, Report
+from trainer.spec.spec import METRICS, Spec
 
-from bench import machine
-from bench.training import data_folder
-from trainer.errors import TrainError
-from trainer.evaluation.bounds import Bound
-from trainer.notes import decoder, judge, sections, settings
-from trainer.notes.judge import Judged
-from trainer.notes.sections import Section
-from trainer.notes.settings import Notes
-from trainer.specialise.bases import resolve
-
-RESULTS = Path(__file__).with_name("results")
-RECIPE = settings.FOLDER / "clinical_notes.toml"
+FOLDER = Path("build/train_notes")
+PASSPHRASE = b"a key of this run alone"
 
 
-def measured(given: Notes, data: Path, out: Path, say: Any) -> dict[str, Any]:
-    """Fit, judge before and after; the figures.
+def notes(s: Scenario, spec: Spec, say: Callable[[str], None]) -> Result:
+    """Run the recipe's loop; the figures of its report.
 
     Raises:
-        TrainError: the data, the base or the device cannot be used.
+        TrainError: the loop could not run, or nothing was fitted.
     """
-    train, test = sections.load(data / given.data)
-    names = sections.headers(train)
-    random = np.random.default_rng(given.seed)
-    if 0 < given.fit.cases < len(train):
-        rows = np.sort(random.permutation(len(train))[: given.fit.cases])
-        train = tuple(train[i] for i in rows)
-    if 0 < given.judge.cases < len(test):
-        test = test[: given.judge.cases]
-    base = resolve(given.fit.base, data)
-    settings.check_device(given.fit, Path(base))
-    words = decoder.Words(base, given.fit)
-    model = decoder.load(base, given.fit)
-    before = judge.judged(model, words, test, names, given.fit.device, lambda t: say(f"base: {t}"))
-    begun = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
-    fitted = decoder.learn(model, words, train, given.fit, given.seed, out / "notes.pt", say)
-    seconds = time.monotonic() - begun
-    after = judge.judged(fitted, words, test, names, given.fit.device, lambda t: say(f"LoRA: {t}"))
-    fitted.save_pretrained(out / "clinical-notes-adapter")
-    (out / "notes.pt").unlink(missing_ok=True)
-    return _told(given, (train, test), (before, after)) | {"fit_seconds": round(seconds, 1)}
-
-
-def _told(
-    given: Notes, parts: tuple[tuple[Section, ...], ...], models: tuple[Judged, Judged]
-) -> dict[str, Any]:
-    (train, test), (before, after) = parts, models
-    truth = np.array([one.header for one in test])
-    most = Counter(one.header for one in train).most_common(1)[0][0]
-    named = {
-        "LoRA": np.array(after.named),
-        "the base, untrained": np.array(before.named),
-        "TF-IDF and logistic regression": np.array(judge.tf_idf(train, test)),
-        "the most frequent header": np.full(len(test), most),
-    }
-    right = {name: answers == truth for name, answers in named.items()}
-    j, seed = given.judge, given.seed
-    how = (j.resamples, j.confidence, seed)
-    one = np.ones(len(test))
-    return {
-        "training_sections": len(train),
-        "test_sections": len(test),
-        "headers": len({s.header for s in train}),
-        "accuracy": {name: _bound(judge.accuracy(r, *how)) for name, r in right.items()},
-        "accuracy_less": {
-            name: _bound(judge.mean(right["LoRA"].astype(float) - r, one, *how))
-            for name, r in right.items()
-            if name != "LoRA"
-        },
-        "nats_a_token": {
-            "LoRA": _bound(judge.mean(after.nats, after.tokens, *how)),
-            "the base, untrained": _bound(judge.mean(before.nats, before.tokens, *how)),
-            "LoRA less the base": _bound(judge.mean(after.nats - before.nats, after.tokens, *how)),
-        },
-        "by_header": {
-            str(header): {
-                "n": int((truth == header).sum()),
-                "right": int(right["LoRA"][truth == header].sum()),
-            }
-            for header in np.unique(truth)
-        },
-    }
-
-
-def _bound(b: Bound) -> list[float]:
-    return [b.low, b.value, b.high]
-
-
-def main(
-    recipe: Annotated[Path, typer.Option(help="A recipe.", metavar="TOML")] = RECIPE,
-    out: Annotated[Path, typer.Option(help="Where the result goes.", metavar="DIR")] = RESULTS,
-    adapter: Annotated[
-        Path, typer.Option(help="Where adapter and checkpoint go.", metavar="DIR")
-    ] = Path("build/notes"),
-) -> None:
-    """Fit and judge; exit code 1 if the adapter is not better than the base."""
-    console = Console(stderr=True)
+    root = FOLDER.resolve()
+    told = replace(spec.propose, repository=str(root / "adapters"))
+    spec = replace(spec, propose=told)
+    runs, seals = root / "runs", root / "seals"
+    key = _key(root)
+    folder = folder_of(spec, runs, seals)
     try:
-        given = settings.read(recipe)
-        with console.status("notes") as status:
-            told = measured(given, data_folder(), adapter, status.update)
-    except TrainError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    better = told["nats_a_token"]["LoRA less the base"][2] < 0
-    result = {"name": "train_notes", "machine": machine.describe(), "recipe": asdict(given)}
-    result |= told | {"reached": bool(better)}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "train_notes.json").write_text(json.dumps(result, indent=1) + "\n")
-    for name, (low, value, high) in told["accuracy"].items():
-        typer.echo(f"header, {name}: {value:.3f} ({low:.3f} to {high:.3f})")
-    for name, (low, value, high) in told["nats_a_token"].items():
-        typer.echo(f"nats a token, {name}: {value:.3f} ({low:.3f} to {high:.3f})")
-    raise typer.Exit(0 if better else 1)
+        locks.check(folder.lock, spec, key.public_key)
+    except LockError:
+        prepare.lock(spec, folder, key)
+    say(f"{s.name}: the loop")
+    ended = follow(spec, key, runs, seals, ray=False)
+    if ended.assessed is None or ended.assessed.report is None:
+        raise InputError(f"{spec.name}: {ended.reason}")
+    result = _result(s, spec, ended, ended.assessed.report, suites.read(folder.core).balance)
+    shutil.rmtree(root)
+    return result
 
 
-if __name__ == "__main__":
-    typer.run(main)
+def _key(root: Path) -> FileSigner:
+    file = root / "key.pem"
+    if not file.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        create(file, PASSPHRASE)
+    return FileSigner.open(file, PASSPHRASE)
+
+
+def _result(
+    s: Scenario, spec: Spec, ended: Ended, report: Report, balance: dict[str, int] | Any
+) -> Result:
+    asked = {(g.metric, g.on): g for g in report.gates}
+    better = report.better_than_reference
+    figures = [
+        *(_figure(gate) for gate in asked.values()),
+        Figure(
+            "header_accuracy on core less TF-IDF's, paired",
+            "",
+            (better.low, better.value, better.high),
+        ),
+        *(
+            Figure(f"header_accuracy on core, {name}", "", (value,))
+            for name, value in report.baselines.items()
+            if name != "reference"
+        ),
+    ]
+    conditions = {
+        "recipe": s.model,
+        "data": spec.data.source,
+        "seed": spec.seed,
+        "interval": f"{spec.evaluate.confidence:.0%}, percentile bootstrap over sections, "
+        f"{spec.evaluate.resamples} resamples",
+        "spread": "low end, value, high end",
+        "parameters": dict(spec.specialise.parameters),
+        "outcome": ended.outcome,
+        "reason": ended.reason,
+        "core": dict(balance),
+        "lost": len(report.lost.names),
+        "slices": [to_plain(one) for one in report.slices],
+        "seconds_of_fitting": round(ended.assessed.spent.seconds) if ended.assessed else 0,
+    }
+    bars = tuple(Bar(f.what, f.value) for f in figures if "header_accuracy" in f.what)
+    return Result(s.name, s.title, conditions, tuple(figures), bars, "")
+
+
+def _figure(gate: Gated) -> Figure:
+    b = gate.bound
+    return Figure(
+        f"{gate.metric} on {gate.on}", "", (b.low, b.value, b.high), at_least=METRICS[gate.metric]
+    )

@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedKFold
 from bench.results import Bar, Figure, Result
 from bench.scenario import Scenario
 from bench.setting import Say
+from bench.train_notes import notes
 from trainer.errors import InputError, TrainError
 from trainer.evaluation.bounds import Bound, bound, difference
 from trainer.evaluation.metrics import Scored, precision_at, scored
@@ -245,4 +246,5 @@ MEASURED: dict[str, Callable[[Scenario, Spec, Say], Result]] = {
     "domains": names,
     "content_farms": names,
     "sensitive_text": text,
+    "clinical_notes": notes,
 }

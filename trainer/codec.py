@@ -17,6 +17,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 T = TypeVar("T")
+# Metadata of a field that came after digests were made: empty, it counts for nothing.
+LATER: Mapping[str, bool] = types.MappingProxyType({"later": True})
 
 
 def to_plain(value: object) -> Any:
@@ -103,8 +105,10 @@ def _feed(told: Any, value: object) -> None:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         told.update(f"{type(value).__name__}{{".encode())
         for f in dataclasses.fields(value):
-            told.update(f"{f.name}=".encode())
-            _feed(told, getattr(value, f.name))
+            held = getattr(value, f.name)
+            if not f.metadata.get("later") or held:
+                told.update(f"{f.name}=".encode())
+                _feed(told, held)
         told.update(b"};")
     elif isinstance(value, Mapping):
         told.update(b"map{")

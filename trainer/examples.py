@@ -2,7 +2,8 @@
 
 A case has an id, its features or its text, what is right, and the slices that it belongs to. For
 bid shading `y` is the price that had to be beaten and `value` what winning was worth; everywhere
-else `y` is 1 for the class to be caught, 0 for the other, and `value` is 1.
+else `y` is 1 for the class to be caught, 0 for the other, and `value` is 1. A section of a note has
+what is to be said of its dialogue, too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Examples:
         value: float64 [n].
         names: the f features' names.
         slices: for each slice's name n values.
+        said: for each text what a decoder has to say of it, or none; see `trainer.notes.sections`.
     """
 
     ids: tuple[str, ...]
@@ -43,11 +45,12 @@ class Examples:
     value: Floats
     names: tuple[str, ...] = ()
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    said: tuple[str, ...] = field(default=(), metadata=codec.LATER)
 
     def __post_init__(self) -> None:
         n = len(self.ids)
         lengths = {len(self.x), len(self.y), len(self.value), n}
-        lengths |= {len(self.texts)} if self.texts else set()
+        lengths |= {len(told) for told in (self.texts, self.said) if told}
         lengths |= {len(values) for values in self.slices.values()}
         if lengths != {n} or self.x.ndim != 2 or self.x.shape[1] != len(self.names):
             raise InputError("The parts of a set of cases have different lengths.")
@@ -71,6 +74,7 @@ class Examples:
             y=self.y[index],
             value=self.value[index],
             slices={k: tuple(v[row] for row in index) for k, v in self.slices.items()},
+            said=tuple(self.said[row] for row in index) if self.said else (),
         )
 
     def input_keys(self) -> list[bytes]:
@@ -91,6 +95,7 @@ class Examples:
             "slice_names": _text(tuple(self.slices)),
         }
         held |= {f"slice_{i}": _text(v) for i, v in enumerate(self.slices.values())}
+        held |= {"said": _text(self.said)} if self.said else {}
         return archive.pack(held)
 
     @classmethod
@@ -111,6 +116,7 @@ class Examples:
                 value=held["value"],
                 names=_words(held["names"]),
                 slices={name: _words(held[f"slice_{i}"]) for i, name in enumerate(names)},
+                said=_words(held["said"]) if "said" in held else (),
             )
         except (ValueError, KeyError, OSError, EOFError) as error:
             raise InputError(f"A set of cases cannot be read ({error}).") from error
@@ -159,6 +165,7 @@ def of_texts(
     *,
     ids: Sequence[str] | None = None,
     slices: Mapping[str, Sequence[str]] | None = None,
+    said: Sequence[str] = (),
 ) -> Examples:
     """Cases from n texts and y [n]."""
     labels = np.asarray(y, np.float64)
@@ -169,6 +176,7 @@ def of_texts(
         y=labels,
         value=np.ones(len(labels)),
         slices={k: tuple(v) for k, v in (slices or {}).items()},
+        said=tuple(said),
     )
 
 
@@ -183,4 +191,5 @@ def joined(one: Examples, other: Examples) -> Examples:
         value=np.concatenate([one.value, other.value]),
         names=one.names,
         slices={k: (*v, *other.slices[k]) for k, v in one.slices.items()},
+        said=(*one.said, *other.said),
     )

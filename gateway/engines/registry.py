@@ -12,6 +12,8 @@ from gateway.engines.contract import Bucket, EngineError, Lane, Model, Tensor
 Open = Callable[[Model, Bucket, int], Lane]
 
 GROUP = "sluicegate.engines"
+# What the trainer judges and no gateway runs; no package can offer it.
+OFFLINE = "offline"
 BUILT_IN: Mapping[str, str] = {
     "numpy": "gateway.engines.numpy_identity",
     "openvino": "gateway.engines.openvino",
@@ -21,6 +23,8 @@ BUILT_IN: Mapping[str, str] = {
 
 def _found(name: str) -> tuple[ModuleType, Open]:
     """The engine of this name, and the module that it is in."""
+    if name == OFFLINE:
+        raise EngineError("this is an adapter that was judged offline; nothing serves one yet")
     try:
         if name in BUILT_IN:
             module = import_module(BUILT_IN[name])

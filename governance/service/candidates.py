@@ -14,7 +14,7 @@ from governance.predicates import Predicate
 from governance.revocations import Revocations
 from governance.service import evidence as bundle_kept
 from governance.service.authority import Authority, key_of
-from governance.service.repository import RepositoryError, verify
+from governance.service.repository import RepositoryError, refuse_offline, verify
 from governance.signatories import refuse_unsigned, unfit_key
 from governance.statements import Statement, check_payload_type, parse
 
@@ -46,7 +46,9 @@ def submit(
             trainer's or about something else, or the registry refuses; the reason says why.
 
     """
-    digest = verify(authority.models / model / str(version))
+    folder = authority.models / model / str(version)
+    digest = verify(folder)
+    refuse_offline(folder)
     policy, now = authority.home.policy(), authority.clock()
     policy.check_current(now)
     with authority.lock:

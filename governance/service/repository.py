@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import tomllib
 from pathlib import Path
 from typing import ClassVar
 
 from governance.errors import GovernanceError
 from governance.home import MODEL_NAME
 
-MANIFEST = "manifest.json"
+MANIFEST, CONTRACT = "manifest.json", "contract.toml"
+# The engine of what the trainer judges and nothing serves.
+OFFLINE = "offline"
 _CHUNK = 1 << 20
 
 
@@ -30,6 +33,26 @@ def digest_of(folder: Path) -> str:
     except OSError as error:
         raise RepositoryError("no_manifest", f"{folder / MANIFEST}: {error.strerror}") from error
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def refuse_offline(folder: Path) -> None:
+    """Refuse a candidate that its own contract calls one that no gateway can load.
+
+    Raises:
+        RepositoryError: it is judged offline alone.
+
+    """
+    try:
+        engine = tomllib.loads((folder / CONTRACT).read_text("utf-8")).get("engine")
+    except (OSError, ValueError):
+        # The data plane has its own words for a contract that cannot be read.
+        return
+    if engine == OFFLINE:
+        raise RepositoryError(
+            "judged_offline",
+            f"{folder} holds an adapter that was judged offline, and no gateway serves one yet",
+            remedy="keep it with its evidence; hand in a model that a gateway can load",
+        )
 
 
 def verify(folder: Path) -> str:

@@ -108,6 +108,15 @@ def test_an_engine_that_is_not_there_is_said_at_load(tmp_path: Path, serve: Serv
     )
 
 
+def test_what_was_judged_offline_is_refused_at_load(tmp_path: Path, serve: Serve) -> None:
+    pack_contract(CONTRACT % "offline", "echo", tmp_path)
+    models.pack_identity(tmp_path, "good")
+    told = model_status(serve(tmp_path), "echo")
+    assert told["error"].startswith(
+        "this is an adapter that was judged offline; nothing serves one yet"
+    )
+
+
 # An engine of another package, offered by an entry point.
 FRAGILE = '''
 from gateway.engines import BadInput, DeviceLost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,76 +10,46 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.trainer.tiny_decoder import HEADERS, sections, write_base
 from trainer.errors import InputError, TrainError
+from trainer.evaluation.metrics import Answer
 from trainer.notes import decoder, judge
-from trainer.notes.sections import Section
 from trainer.notes.settings import Fit
 
 pytestmark = pytest.mark.trainer
-WORDS = (
-    "cough",
-    "fever",
-    "aspirin",
-    "pollen",
-    "surgery",
-    "Dialogue",
-    ":",
-    "Section",
-    "Note",
-    "MED",
-    "ROS",
-)
-FIT = Fit(rank=4, rate=0.02, epochs=6, batch=4, dialogue_tokens=8, text_tokens=6)
-HEADERS = ("MED", "ROS")
+FIT = Fit(rank=4, rate=0.02, epochs=6, batch=4, max_tokens=8, text_tokens=6)
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> str:
-    """A tiny decoder with random weights and a tokeniser of words, as a directory."""
-    import torch  # noqa: PLC0415 - not in every environment
-    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: PLC0415
+    return write_base(tmp_path / "tiny")
 
-    folder = tmp_path / "tiny"
-    vocabulary = {word: i for i, word in enumerate(("<unk>", "<end>", *WORDS))}
-    made = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        unk_token="<unk>",  # noqa: S106
-        eos_token="<end>",  # noqa: S106
-    ).save_pretrained(folder)
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        eos_token_id=1,
-        bos_token_id=None,
-        # With the usual 0.02 words that are frozen could not say anything with certainty.
-        initializer_range=0.5,
+
+def words_of(base: str) -> decoder.Words:
+    return decoder.Words(base, FIT.max_tokens, FIT.text_tokens)
+
+
+def loaded(base: str, fit: Fit = FIT) -> Any:
+    return decoder.load(base, fit.device, fit.dtype)
+
+
+def answers(base: str, model: Any) -> Any:
+    return judge.answers(model, words_of(base), sections(), HEADERS, ["MED"], "cpu")
+
+
+def fitted(
+    base: str,
+    fit: Fit = FIT,
+    checkpoint: Path | None = None,
+    model: Any = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Any:
+    words = words_of(base)
+    rows = [words.told(one) for one in sections()]
+    own = loaded(base, fit) if model is None else model
+    return decoder.learn(
+        own, rows, np.ones(len(rows)), words.end, fit, 7, checkpoint=checkpoint, say=say
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
-
-
-def sections(n: int = 24) -> list[Section]:
-    random = np.random.default_rng(5)
-    found = []
-    for i in range(n):
-        heard = "aspirin pollen" if i % 2 else "cough fever"
-        extra = " ".join(random.choice(WORDS[:5], 3))
-        found.append(Section("MED" if i % 2 else "ROS", heard, f"{heard} {extra}"))
-    return found
-
-
-def fitted(base: str, fit: Fit = FIT, checkpoint: Path | None = None) -> Any:
-    model = decoder.load(base, fit)
-    return decoder.learn(model, decoder.Words(base, fit), sections(), fit, 7, checkpoint)
 
 
 def learnt(model: Any) -> np.ndarray[Any, Any]:
@@ -87,18 +58,24 @@ def learnt(model: Any) -> np.ndarray[Any, Any]:
 
 
 def test_it_learns_headers_and_texts(base: str) -> None:
-    words, some = decoder.Words(base, FIT), sections()
-    before = judge.judged(decoder.load(base, FIT), words, some, HEADERS, "cpu")
-    after = judge.judged(fitted(base), words, some, HEADERS, "cpu")
-    truth = np.array([one.header for one in some])
-    assert (np.array(after.named) == truth).mean() > 0.9
-    assert after.nats.sum() < 0.7 * before.nats.sum()
+    before, after = answers(base, loaded(base)), answers(base, fitted(base))
+    assert after[:, Answer.RIGHT].mean() > 0.9
+    assert after[:, Answer.NATS].sum() < 0.7 * before[:, Answer.NATS].sum()
+    # Every other one is of the header that must not be missed.
+    assert after[1::2, Answer.CRITICAL].min() > 0.5 > after[::2, Answer.CRITICAL].max()
+
+
+def test_a_header_that_weighs_more_is_learnt_better(base: str) -> None:
+    texts = answers(base, fitted(base, replace(FIT, epochs=2, header_weight=0.05)))
+    heads = answers(base, fitted(base, replace(FIT, epochs=2, header_weight=0.95)))
+    assert heads[:, Answer.RIGHT].sum() > texts[:, Answer.RIGHT].sum()
+    assert heads[:, Answer.NATS].sum() > texts[:, Answer.NATS].sum()
 
 
 def test_answers_by_a_dialogue_that_is_read_once_are_those_of_whole_texts(base: str) -> None:
     import torch  # noqa: PLC0415
 
-    model, words = decoder.load(base, FIT), decoder.Words(base, FIT)
+    model, words = loaded(base), words_of(base)
     given = words.given(sections()[0])
     said = [
         words.header("MED"),
@@ -114,7 +91,7 @@ def test_answers_by_a_dialogue_that_is_read_once_are_those_of_whole_texts(base: 
 
 
 def test_losses_are_of_what_is_to_be_said_alone(base: str) -> None:
-    model, words = decoder.load(base, FIT), decoder.Words(base, FIT)
+    model, words = loaded(base), words_of(base)
     rows = [words.told(one) for one in sections(3)]
     together = decoder.losses(model, rows, words.end, "cpu").detach().numpy()
     alone = [decoder.losses(model, [row], words.end, "cpu").detach().numpy() for row in rows]
@@ -122,17 +99,27 @@ def test_losses_are_of_what_is_to_be_said_alone(base: str) -> None:
     assert together == pytest.approx(np.concatenate(alone), abs=1e-4)
 
 
+def test_both_means_are_over_the_whole_batch_however_it_is_cut(base: str) -> None:
+    words = words_of(base)
+    batch = [words.told(one) for one in sections(5)]
+    whole = decoder.shares(batch, batch, np.ones(5), 0.3)
+    parts = [decoder.shares(batch[i::2], batch, np.ones(len(batch[i::2])), 0.3) for i in (0, 1)]
+    assert whole.sum() == pytest.approx(1)
+    assert sum(part.sum() for part in parts) == pytest.approx(1)
+    header = len(batch[0].header)
+    assert whole[:header].sum() == pytest.approx(0.3 * header / sum(len(b.header) for b in batch))
+
+
 def test_layers_that_are_computed_again_end_with_the_same_adapter(base: str) -> None:
     plain = learnt(fitted(base))
-    again = learnt(fitted(base, replace(FIT, gradient_checkpointing=True)))
+    again = learnt(fitted(base, replace(FIT, checkpointing=True)))
     assert again == pytest.approx(plain, abs=1e-5)
 
 
 def test_a_fit_in_bfloat16_learns_too(base: str) -> None:
-    words, half = decoder.Words(base, FIT), replace(FIT, dtype="bfloat16")
-    before = judge.judged(decoder.load(base, half), words, sections(), HEADERS, "cpu")
-    after = judge.judged(fitted(base, half), words, sections(), HEADERS, "cpu")
-    assert after.nats.sum() < before.nats.sum()
+    half = replace(FIT, bf16=True)
+    before, after = answers(base, loaded(base, half)), answers(base, fitted(base, half))
+    assert after[:, Answer.NATS].sum() < before[:, Answer.NATS].sum()
 
 
 def test_a_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(
@@ -154,9 +141,7 @@ def test_a_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(
         fitted(base, fit, kept)
     monkeypatch.setattr(decoder, "losses", losses)
     steps: list[str] = []
-    model = decoder.load(base, fit)
-    words = decoder.Words(base, fit)
-    again = decoder.learn(model, words, sections(), fit, 7, kept, steps.append)
+    again = fitted(base, fit, kept, say=steps.append)
     assert steps[0].startswith("step 13 of 36")
     assert (learnt(again) == whole).all()
 
@@ -164,14 +149,14 @@ def test_a_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(
 def test_a_loss_that_is_not_finite_ends_the_fit(base: str) -> None:
     import torch  # noqa: PLC0415
 
-    model = decoder.load(base, FIT)
+    model = loaded(base)
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(TrainError, match="the loss of step 0 is not finite"):
-        decoder.learn(model, decoder.Words(base, FIT), sections(), FIT, 7)
+        fitted(base, model=model)
 
 
 def test_a_base_that_is_no_decoder_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no such kind"}')
     with pytest.raises(InputError, match="is no decoder"):
-        decoder.load(str(tmp_path), FIT)
+        loaded(str(tmp_path))

@@ -22,6 +22,7 @@ from trainer.loop.phases import Desk
 from trainer.loop.prepare import Folder
 from trainer.loop.store import Store
 from trainer.propose.candidate import Signing
+from trainer.recipes.blocks import by_ray_data
 from trainer.spec.spec import Spec
 
 
@@ -89,7 +90,9 @@ def follow(
         stack.enter_context(alone(folder.root))
         ledger = Ledger(folder.ledger)
         stack.callback(ledger.close)
-        desk = Desk(spec, folder, Store(folder.objects), progress.say if progress else _silent)
+        desk = Desk(
+            spec, folder, Store(folder.objects, base), progress.say if progress else _silent
+        )
         loop = Loop(
             desk=desk,
             ledger=ledger,
@@ -101,6 +104,7 @@ def follow(
         )
         if ray:
             loop.fit = stack.enter_context(on_ray(address))
+            loop.blocks = by_ray_data
         return loop.go()
 
 

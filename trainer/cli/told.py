@@ -77,6 +77,8 @@ def show_why(spec: Spec, folder: Folder, as_json: bool) -> None:
     reason = ended[1] if ended else "it has not ended"
     condition = reason.partition(":")[0]
     following = NEXT.get(condition, "sluicegate train run: it goes on where it was")
+    if made is not None and not spec.served:
+        following = f"read the evidence: {made.evidence}; no gateway serves an adapter yet"
     if as_json:
         emit(
             {

@@ -208,6 +208,12 @@ def run(
     say(f"{ended.outcome}: {ended.reason}")
     if made is None:
         raise typer.Exit(REFUSED)
+    if not spec.served:
+        say(
+            f"judged offline, and no gateway serves it yet: nothing to hand in. The adapter is "
+            f"{made.path}, its evidence {made.evidence}"
+        )
+        return
     say(
         f"next: sluicegate candidate submit {spec.name} {made.version} --provenance "
         f"{made.provenance} --evaluation {made.evaluation} --bundle {made.bundle} --evidence "

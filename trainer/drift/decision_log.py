@@ -19,9 +19,12 @@ import numpy as np
 
 from trainer.errors import InputError
 from trainer.examples import Examples, Floats, Matrix
+from trainer.recipes.blocks import Blocks, one_by_one
 
 REQUIRED = ("request_id", "time_ns", "model", "digest", "latency_us")
 MODEL = b"sluicegate.model"
+# Metadata of a table in the place of a file that is not whole yet.
+UNREAD = b"sluicegate.unread"
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,15 @@ def read(
     *,
     source: str = "features",
     output: str = "score",
+    blocks: Blocks = one_by_one,
 ) -> Decisions:
     """Every whole file of a folder.
+
+    Args:
+        folder: of the log.
+        model: whose requests are wanted.
+        source, output: the input and the output that are kept.
+        blocks: reads the files; see `trainer.recipes.blocks`.
 
     Raises:
         InputError: there is no file, or one has other columns than documented.
@@ -87,12 +97,12 @@ def read(
     if not files:
         raise InputError(f"{folder} has no decisions-*.arrow.")
     wanted = [*REQUIRED, f"output:{output}"]
-    tables, unread = _whole(files, wanted, optional=("row", f"input:{source}"), model=model)
-    rows = [row for table in tables for row in table.to_pylist() if row["model"] == model]
+    one = Wanted(tuple(wanted), ("row", f"input:{source}"), model)
+    rows, unread = _rows(files, one, blocks)
     # Two gateways may log one request; the first answer is the one that was given.
     by_id = {_place(row): row for row in sorted(rows, key=lambda r: -r["time_ns"])}
     kept = sorted(by_id.values(), key=lambda r: (r["time_ns"], _place(r)))
-    outcomes, more = _outcomes(folder)
+    outcomes, more = _outcomes(folder, blocks)
     held = [row.get(f"input:{source}") for row in kept]
     text = any(isinstance(value, str) for value in held)
     x = np.zeros((len(kept), 0), np.float32)
@@ -115,33 +125,61 @@ def _place(row: dict[str, Any]) -> tuple[str, int]:
     return row["request_id"], row.get("row") or 0
 
 
-def _outcomes(folder: Path) -> tuple[dict[tuple[str, int], float], int]:
+def _outcomes(folder: Path, blocks: Blocks) -> tuple[dict[tuple[str, int], float], int]:
     files = sorted(folder.glob("feedback-*.arrow"))
-    tables, unread = _whole(files, ["request_id", "time_ns", "label"], optional=("row",))
-    rows = [row for table in tables for row in table.to_pylist()]
+    wanted = Wanted(("request_id", "time_ns", "label"), ("row",))
+    rows, unread = _rows(files, wanted, blocks)
     rows.sort(key=lambda row: row["time_ns"])
     return {_place(row): float(row["label"]) for row in rows}, unread
 
 
-def _whole(
-    files: Sequence[Path], wanted: Sequence[str], optional: Sequence[str], model: str = ""
-) -> tuple[list[Any], int]:
-    from pyarrow import ArrowInvalid, ipc  # noqa: PLC0415
-
+def _rows(files: Sequence[Path], wanted: Wanted, blocks: Blocks) -> tuple[list[Any], int]:
+    """Rows of all files, in their order, and how many files are not whole."""
     found, unread = [], 0
-    for file in files:
+    for table in blocks(files, wanted):
+        if (table.schema.metadata or {}).get(UNREAD):
+            unread += 1
+        elif len(table):
+            found += table.to_pylist()
+    return found, unread
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is kept of one file.
+
+    Attributes:
+        columns: have to be there.
+        optional: may be there.
+        model: whose rows; "" for all.
+    """
+
+    columns: tuple[str, ...]
+    optional: tuple[str, ...]
+    model: str = ""
+
+    def __call__(self, file: Path) -> Any:
+        """An Arrow table; without columns if the file is another model's or not whole yet.
+
+        Raises:
+            InputError: it lacks a column.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+        from pyarrow import compute, ipc  # noqa: PLC0415
+
         try:
             with ipc.open_file(file) as opened:
                 told = (opened.schema.metadata or {}).get(MODEL)
-                if told is not None and told.decode() != model:
-                    continue
+                if told is not None and told.decode() != self.model and self.model:
+                    return pa.table({})
                 table = opened.read_all()
-        except (ArrowInvalid, OSError):
-            unread += 1
-            continue
-        for column in wanted:
+        except (pa.ArrowInvalid, OSError):
+            return pa.table({}).replace_schema_metadata({UNREAD: b"1"})
+        for column in self.columns:
             if column not in table.column_names:
                 raise InputError(f"{file} has no column {column!r}, but the format needs it.")
-        more = [column for column in optional if column in table.column_names]
-        found.append(table.select([*wanted, *more]))
-    return found, unread
+        more = [column for column in self.optional if column in table.column_names]
+        found = table.select([*self.columns, *more])
+        if not self.model:
+            return found
+        return found.filter(compute.equal(found.column("model"), self.model))

@@ -3,13 +3,16 @@
 Binary: `auc` (Mann-Whitney), `ap` (average precision: mean precision at each positive; ties count
 as one step), `ece` (expected calibration error over 15 bins of equal count; Naeini et al. 2015
 with Nguyen and O'Connor's equal counts), `brier` (mean squared error), `cost_per_100`. Shading:
-`surplus` (mean of value - bid over all requests, 0 where the bid loses), `win_rate`.
+`surplus` (mean of value - bid over all requests, 0 where the bid loses), `win_rate`. Sections of
+notes: `header_accuracy`, `critical_recall` (the share of right headers among sections whose header
+must not be missed), `nats_a_token` (of the sections' texts, all their tokens together).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +31,7 @@ class Scored:
     """What a metric looks at.
 
     Attributes:
-        scores: float64 [n]: probabilities, or bids.
+        scores: float64 [n]: probabilities, or bids; for sections float64 [n, 5], see `Answer`.
         y, value: float64 [n], as in `Examples`.
         threshold: a score at or above it is decided positive.
         costs: of wrong decisions.
@@ -47,10 +50,34 @@ class Scored:
     @property
     def right(self) -> Bools:
         """bool [n]: whether each decision is right; a bid is if it wins something or must lose."""
+        if self.scores.ndim == 2:
+            return np.asarray(self.scores[:, Answer.RIGHT] == 1)
         if self.threshold < 0:
             won = self.scores >= self.y
             return np.asarray(np.where(self.y < self.value, won & (self.scores < self.value), ~won))
         return np.asarray((self.scores >= self.threshold) == (self.y == 1))
+
+    @property
+    def margin(self) -> Floats:
+        """float64 [n]: how far each decision is from being another one."""
+        if self.scores.ndim == 2:
+            return self.scores[:, Answer.MARGIN]
+        return np.abs(self.scores - self.threshold)
+
+
+class Answer(IntEnum):
+    """The columns of what a model answers on a section of a note.
+
+    RIGHT is 1 where it names the true header; MARGIN how much likelier in nats than the next one
+    the header is that it names; CRITICAL the probability of a header that must not be missed; NATS
+    of the text's tokens together, given the true header; TOKENS how many they are.
+    """
+
+    RIGHT = 0
+    MARGIN = 1
+    CRITICAL = 2
+    NATS = 3
+    TOKENS = 4
 
 
 # The threshold of a bid's score: there is no decision by it.
@@ -68,6 +95,19 @@ def scored(scores: npt.ArrayLike, examples: Examples, threshold: float, spec: Sp
         raise InputError("The model gives scores that are not finite.")
     costs = Costs(spec.decide.miss, spec.decide.false_alarm)
     return Scored(found, examples.y, examples.value, threshold, costs)
+
+
+def scored_rows(scores: Floats) -> npt.NDArray[np.int64]:
+    """int64 [m]: the cases that have scores; the others have NaN."""
+    return np.flatnonzero(np.isfinite(scores.reshape(len(scores), -1)).all(axis=1))
+
+
+def looks(scores: Floats, spec: Spec) -> Floats:
+    """float64 [n]: how positive a plain model's scores make each case look."""
+    if spec.task == "sections":
+        return scores[:, Answer.CRITICAL]
+    # A dear request looks like one that cannot be won.
+    return -scores if spec.task == "shading" else scores
 
 
 def measure(metric: str, of: Scored) -> float:
@@ -122,6 +162,11 @@ FUNCTIONS: Mapping[str, Callable[[Scored], float]] = {
     "cost_per_100": _cost,
     "surplus": lambda of: float(earned(of).mean()),
     "win_rate": lambda of: float(np.mean(of.scores >= of.y)),
+    "header_accuracy": lambda of: float(of.right.mean()),
+    "critical_recall": lambda of: float(of.right[of.y == 1].mean()),
+    "nats_a_token": lambda of: float(
+        of.scores[:, Answer.NATS].sum() / of.scores[:, Answer.TOKENS].sum()
+    ),
 }
 assert FUNCTIONS.keys() == METRICS.keys()  # noqa: S101 - one list, in two places on purpose
 

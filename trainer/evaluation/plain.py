@@ -1,14 +1,16 @@
 """Plain models: what a candidate is set beside, and what tells which cases are hard.
 
 Rows of numbers: logistic regression. Texts: the runs of their tokens, hashed, one and two at a
-time. Bids: the best constant factor of the value. They learn from training cases alone. Where there
-is a base model, what it knows untrained stands beside them.
+time. Bids: the best constant factor of the value. Sections: `trainer.notes.plain`. They learn from
+training cases alone. Where there is a base model, what it knows untrained stands beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -24,9 +26,12 @@ from trainer.recipes.shading import surplus
 from trainer.spec.spec import Spec
 from trainer.specialise import ngrams, shading
 from trainer.specialise.bases import resolve
-from trainer.specialise.methods import Task
+from trainer.specialise.methods import Task, method, propose
 from trainer.specialise.model import Fitted
 from trainer.specialise.tabular import fit
+
+if TYPE_CHECKING:
+    from trainer.notes.settings import Fit
 
 FACTORS = np.round(np.arange(0.2, 1.0001, 0.02), 2)
 
@@ -36,6 +41,12 @@ def plain(train: Examples, spec: Spec) -> Fitted:
     task = Task(train, np.ones(len(train)), {}, spec.specialise.folds, spec.seed)
     if spec.task == "shading":
         return shading.constant(task, best_factor(train))
+    if spec.task == "sections":
+        from trainer.notes import plain as notes  # noqa: PLC0415
+
+        base, how = _decoder(spec)
+        with threadpool_limits(1):
+            return notes.fit(replace(task, base=base), how)
     if train.texts:
         runs = ngrams.Runs(64, (1, 2, 3), 2**16)
         with_strength = Task(
@@ -71,10 +82,35 @@ def baselines(train: Examples, suite: Examples, spec: Spec) -> Mapping[str, Floa
                 "best constant factor": suite.value * best_factor(train),
                 "0.8 quantile of the price, boosted": _quantile(train, suite, spec.seed),
             }
+        if spec.task == "sections":
+            return _sections(train, suite, spec)
         if suite.texts:
             return {"TF-IDF and logistic regression": tf_idf(train, suite), **_base(suite, spec)}
         boosted = HistGradientBoostingClassifier(random_state=spec.seed).fit(train.x, train.y)
         return {"gradient boosting, untuned": boosted.predict_proba(suite.x)[:, 1]}
+
+
+def _decoder(spec: Spec) -> tuple[str, Fit]:
+    """The folder of a decoder, and how the spec's first method reads texts with it."""
+    from trainer.notes.settings import fit_of  # noqa: PLC0415
+
+    s = spec.specialise
+    first = propose(method(s.methods[0]), 0, spec.seed, s.parameters)
+    return resolve(s.base, Path(spec.folder)), fit_of(first, s.device)
+
+
+def _sections(train: Examples, suite: Examples, spec: Spec) -> Mapping[str, Floats]:
+    from trainer.notes import plain as notes  # noqa: PLC0415
+    from trainer.notes.adapter import untrained  # noqa: PLC0415
+
+    base, how = _decoder(spec)
+    namer = notes.learnt(train, base, how)
+    most = notes.most_frequent(train, suite)
+    return {
+        "TF-IDF and logistic regression": namer.scores(suite),
+        "the most frequent header": most,
+        "the base model, untrained": untrained(train, base, how).scores(suite),
+    }
 
 
 def _base(suite: Examples, spec: Spec) -> Mapping[str, Floats]:

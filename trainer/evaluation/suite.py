@@ -6,7 +6,8 @@ learnt from the training rows alone. Each kind is at least 5% of a suite, or it 
 that flags everything, or nothing, or what a plain model would, cannot pass.
 
 A bid is a true positive where winning pays, a true negative where it cannot; the guards are the
-cases that a constant factor gets wrong.
+cases that a constant factor gets wrong. A note's section is a true positive if its header is one of
+those that must not be missed.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ def to_bytes(suite: Suite) -> bytes:
         if one.value[row] != 1:
             case["value"] = float(one.value[row])
         case |= {"text": one.texts[row]} if one.texts else {"x": one.x[row].tolist()}
+        case |= {"said": one.said[row]} if one.said else {}
         case |= {"slices": {k: v[row] for k, v in one.slices.items()}} if one.slices else {}
         lines.append(json.dumps(case, sort_keys=True))
     # Without a time, so that the same suite is the same file.
@@ -178,6 +180,7 @@ def from_bytes(data: bytes, named: str) -> Suite:
                 value=np.array([c.get("value", 1.0) for c in cases], np.float64),
                 names=names,
                 slices={k: tuple(c["slices"][k] for c in cases) for k in head["slices"]},
+                said=tuple(c["said"] for c in cases if "said" in c),
             ),
             kinds=tuple(c["kind"] for c in cases),
         )

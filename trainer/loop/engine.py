@@ -38,6 +38,7 @@ from trainer.loop.types import (
 )
 from trainer.propose.candidate import Signing
 from trainer.propose.candidate import propose as make_proposal
+from trainer.recipes.blocks import Blocks, one_by_one
 from trainer.specialise.methods import method
 from trainer.specialise.methods import propose as parameters_for
 
@@ -69,6 +70,7 @@ class Loop:
         locked: the thresholds.
         version: of the held-out set.
         base: the base model's folder, "" for none.
+        blocks: reads files of cases.
     """
 
     desk: Desk
@@ -78,6 +80,7 @@ class Loop:
     locked: Lock
     version: int
     base: str
+    blocks: Blocks = one_by_one
 
     @property
     def run_id(self) -> str:
@@ -174,7 +177,8 @@ class Loop:
         return Ended(self.run_id, "proposed", out.reason, made, out)
 
     def _prepare(self) -> tuple[Prepared, str]:
-        made = prepare(self.desk.spec, self.desk.folder, self.desk.store, self.locked, self.version)
+        desk = self.desk
+        made = prepare(desk.spec, desk.folder, desk.store, self.locked, self.version, self.blocks)
         return made, (
             f"data, suites and thresholds are those that were locked ({self.locked.digest[:19]}…); "
             f"{made.dropped:,} equal cases dropped, {made.leaked:,} leaked"

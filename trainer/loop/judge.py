@@ -12,18 +12,14 @@ from trainer.evaluation.metrics import NO_THRESHOLD, Scored, measure, scored
 from trainer.evaluation.suite import Suite
 from trainer.examples import Examples, Floats
 from trainer.loop.types import Gated, Lost, Report, Told
-from trainer.spec.spec import FIRST_METRIC, METRICS, Spec
-from trainer.specialise.model import Model
+from trainer.spec.spec import FIRST_METRIC, METRICS, TOLD, Spec
+from trainer.specialise.model import Scorer
 
-# A slice of fewer cases tells nothing that its interval would not drown.
-LEAST_SLICE = 50
+# A slice of fewer cases tells nothing that its interval would not drown; of many headers most are
+# rare, and their intervals say so.
+LEAST_SLICE: Mapping[str, int] = {"binary": 50, "shading": 50, "sections": 10}
 MOST_VALUES = 12
 SLICE_RESAMPLES = 200
-# A plain model's scores of training cases, to begin with.
-TOLD_ONLY: Mapping[str, tuple[str, ...]] = {
-    "binary": ("auc", "ap", "ece", "cost_per_100"),
-    "shading": ("surplus", "win_rate"),
-}
 
 
 def gates(spec: Spec, on: str, of: Scored, seed: int) -> list[Gated]:
@@ -31,7 +27,7 @@ def gates(spec: Spec, on: str, of: Scored, seed: int) -> list[Gated]:
     e = spec.evaluate
     asked = {gate.metric: gate.limit for gate in e.gates if gate.on in (on, "both")}
     found = []
-    for metric in dict.fromkeys([*asked, *TOLD_ONLY[spec.task]]):
+    for metric in dict.fromkeys([*asked, *TOLD[spec.task]]):
         b = bound(metric, of, level=e.confidence, resamples=e.resamples, seed=seed)
         limit = asked.get(metric)
         holds = None
@@ -42,7 +38,7 @@ def gates(spec: Spec, on: str, of: Scored, seed: int) -> list[Gated]:
 
 
 def slices(spec: Spec, examples: Examples, of: Scored, on: str) -> list[Told]:
-    """The first metric of every slice that is large enough and has both classes."""
+    """The first metric of every slice that is large enough to have one."""
     metric = FIRST_METRIC[spec.task]
     found = []
     for name, values in examples.slices.items():
@@ -50,7 +46,9 @@ def slices(spec: Spec, examples: Examples, of: Scored, on: str) -> list[Told]:
         levels, counts = np.unique(column, return_counts=True)
         for level in levels[np.argsort(-counts, kind="stable")][:MOST_VALUES]:
             part = of.take(np.flatnonzero(column == level))
-            if len(part.y) < LEAST_SLICE or len(np.unique(part.y)) < 2:
+            # Only where cases are ranked does it take both classes.
+            one_class = spec.task != "sections" and len(np.unique(part.y)) < 2
+            if len(part.y) < LEAST_SLICE[spec.task] or one_class:
                 continue
             b = bound(
                 metric, part, level=spec.evaluate.confidence, resamples=SLICE_RESAMPLES, seed=1
@@ -70,16 +68,17 @@ def fair(spec: Spec, suite: Suite, of: Scored, protected: Sequence[str]) -> Iter
         yield from fairness.rates(of, suite.name, column, groups, **how)  # type: ignore[arg-type]
 
 
-def lost(spec: Spec, suite: Suite, model: Model, ours: Scored, theirs: Scored) -> Lost:
+def lost(spec: Spec, suite: Suite, model: Scorer, ours: Scored, theirs: Scored) -> Lost:
     """Cases of a suite that the reference has clearly right and the candidate wrong.
 
-    Clearly: the half of what it has right that is farthest from its threshold; for bids all that
-    it wins. Each case that is wrong is scored again alone, `reruns` times: one that is right in
-    every one of those is flaky and not lost, and both are told.
+    Clearly: the half of what it has right that is farthest from its threshold, or for sections from
+    another header; for bids all that it wins. Each case that is wrong is scored again alone,
+    `reruns` times: one that is right in every one of those is flaky and not lost, and both are
+    told.
     """
     right = theirs.right
-    if spec.task == "binary":
-        margin = np.abs(theirs.scores - theirs.threshold)
+    if spec.task != "shading":
+        margin = theirs.margin
         clear = right & (margin >= np.median(margin[right])) if right.any() else right
     else:
         clear = right & (theirs.y < theirs.value)
@@ -98,9 +97,9 @@ def lost(spec: Spec, suite: Suite, model: Model, ours: Scored, theirs: Scored) -
 def judge(
     spec: Spec,
     suites: Sequence[Suite],
-    model: Model,
+    model: Scorer,
     threshold: float,
-    reference: tuple[Model, float],
+    reference: tuple[Scorer, float],
     baselines: Mapping[str, Floats],
     leaked: int,
     protected: Sequence[str] = (),
@@ -152,4 +151,5 @@ def judge(
         looked=len(suites) > 1,
         leaked=leaked,
         fairness=tuple(fair_by),
+        least_lead=spec.evaluate.least_lead,
     )

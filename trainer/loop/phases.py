@@ -16,7 +16,7 @@ from trainer.errors import TrainError
 from trainer.evaluation import seal as seals
 from trainer.evaluation import suite as suites
 from trainer.evaluation.bounds import bound
-from trainer.evaluation.metrics import measure, scored, threshold_of
+from trainer.evaluation.metrics import measure, scored, scored_rows, threshold_of
 from trainer.evaluation.plain import baselines
 from trainer.evaluation.suite import Suite
 from trainer.examples import Examples, Floats
@@ -40,7 +40,7 @@ from trainer.loop.types import (
     Spent,
     Tried,
 )
-from trainer.spec.spec import METRICS, Spec
+from trainer.spec.spec import METRICS, TOLD, Spec
 from trainer.specialise.trial import Outcome, Trial
 
 # Is told a trial's place and outcome as soon as it is there.
@@ -87,11 +87,11 @@ def evaluate(desk: Desk, given: EvaluateIn) -> tuple[EvaluateOut, str]:
     e = spec.evaluate
     found = {
         metric: bound(metric, of, level=e.confidence, resamples=200, seed=spec.seed)
-        for metric in judge.TOLD_ONLY[spec.task]
+        for metric in TOLD[spec.task]
     }
     train = desk.examples(given.train)
     by_folds = desk.store.array(given.fold_scores)
-    known = np.flatnonzero(np.isfinite(by_folds))
+    known = scored_rows(by_folds)
     folds = scored(by_folds[known], train.take(known), given.threshold, spec)
     wrong = np.zeros(len(train), np.bool_)
     wrong[known] = ~folds.right
@@ -201,7 +201,7 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples) -> Tried:
             outcome.seconds,
         )
     made = outcome.fitted
-    known = np.flatnonzero(np.isfinite(made.fold_scores))
+    known = scored_rows(made.fold_scores)
     by_folds, cases = made.fold_scores[known], train.take(known)
     threshold = threshold_of(by_folds, cases, desk.spec)
     score = measure(desk.spec.first_metric, scored(by_folds, cases, threshold, desk.spec))
@@ -242,7 +242,15 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
         missed = ", ".join(g.metric for g in report.gates if g.holds is False)
         lost = len(report.lost.names)
         more = f"; {lost} cases lost, {report.lost.allowed} allowed" if lost else ""
-        short = f"{why}; core does not hold: {missed or 'regressions'}{more}"
+        b = report.better_than_reference
+        behind = (
+            f"; {b.value:+.4f} ({b.low:+.4f} to {b.high:+.4f}) beside {given.reference_name}, "
+            f"{report.least_lead:+g} asked"
+            if report.behind
+            else ""
+        )
+        told = missed or ("lead" if report.behind else "regressions")
+        short = f"{why}; core does not hold: {told}{behind}{more}"
         return _or_on(spec, given.round, best, spent, short, report)
     seen = looks.others(given.held_out.digest, best.model)
     if seen >= spec.evaluate.looks:

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from governance.signer import Signer
+from trainer.cuda import cuda
 from trainer.errors import InputError, LockError, SpecError
 from trainer.evaluation import lock as locks
 from trainer.evaluation import seal as seals
 from trainer.evaluation import suite as suites
 from trainer.evaluation.leaks import Leaks, scan
 from trainer.evaluation.lock import Lock
-from trainer.evaluation.metrics import threshold_of
+from trainer.evaluation.metrics import looks, threshold_of
 from trainer.evaluation.plain import plain
 from trainer.evaluation.seal import Sealed
 from trainer.evaluation.split import Parts, split, with_more
@@ -29,10 +30,11 @@ from trainer.evaluation.suite import Suite
 from trainer.loop.store import Store
 from trainer.loop.types import Prepared
 from trainer.recipes import sources
+from trainer.recipes.blocks import Blocks, one_by_one
 from trainer.spec.spec import Spec
 from trainer.specialise.bases import resolve
-from trainer.specialise.methods import method
-from trainer.specialise.model import Fitted, Model
+from trainer.specialise.methods import method, propose
+from trainer.specialise.model import Fitted, Model, Scorer
 
 # A run keeps models and scores of every trial; less than this is not worth a start.
 LEAST_FREE_BYTES = 200 * 1024 * 1024
@@ -101,12 +103,12 @@ def check_means(spec: Spec, folder: Path) -> str:
     """
     for name in spec.specialise.methods:
         one = method(name)
-        if one.shading != (spec.task == "shading"):
+        if one.task != spec.task:
             raise SpecError(f"The method {name!r} is not for the task {spec.task!r}.")
         if spec.specialise.workers > 1 and not one.torch:
             raise SpecError(
                 f"specialise.workers is {spec.specialise.workers}, but {name!r} fits in one "
-                "process; methods of texts with an encoder can be fitted by several."
+                "process; methods of texts with a base model can be fitted by several."
             )
         if one.torch:
             missing = [p for p in TORCH_PACKAGES if importlib.util.find_spec(p) is None]
@@ -118,6 +120,10 @@ def check_means(spec: Spec, folder: Path) -> str:
     if spec.specialise.device == "cuda" and not cuda():
         raise InputError('specialise.device is "cuda", but no GPU is to be seen; use "cpu".')
     base = resolve(spec.specialise.base, Path(spec.folder))
+    for one in (method(name) for name in spec.specialise.methods):
+        if one.check is not None:
+            fixed = propose(one, 0, spec.seed, spec.specialise.parameters)
+            one.check(base, spec.specialise.device, fixed)
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < LEAST_FREE_BYTES:
         raise InputError(
@@ -126,22 +132,13 @@ def check_means(spec: Spec, folder: Path) -> str:
     return base
 
 
-def cuda() -> bool:
-    """Whether torch sees a GPU."""
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch  # noqa: PLC0415
-
-    return bool(torch.cuda.is_available())
-
-
-def draw(spec: Spec, version: int) -> Drawn:
-    """Load, split, fit the plain model, draw the suites, look for leaks.
+def draw(spec: Spec, version: int, blocks: Blocks = one_by_one) -> Drawn:
+    """Load, split, fit the plain model, draw the suites, look for leaks; `blocks` reads files.
 
     Raises:
         SpecError, InputError: the data cannot be used.
     """
-    loaded = sources.load(spec)
+    loaded = sources.load(spec, blocks)
     examples = loaded.examples
     if bool(examples.texts) != all(method(m).texts for m in spec.specialise.methods):
         kind = "texts" if examples.texts else "rows of numbers"
@@ -152,11 +149,8 @@ def draw(spec: Spec, version: int) -> Drawn:
     made = plain(parts.train, spec)
     found = []
     for name, part in (("core", parts.core), ("held_out", parts.held_out)):
-        looks = made.model.scores(part)
-        if spec.task == "shading":
-            # A dear request looks like one that cannot be won.
-            looks = -looks
-        found.append(suites.draw(name, version, part, looks, spec.evaluate.suite_cases, spec.seed))
+        seen = looks(made.model.scores(part), spec)
+        found.append(suites.draw(name, version, part, seen, spec.evaluate.suite_cases, spec.seed))
     words, share = spec.evaluate.leak_words, spec.evaluate.leak_share
     scans = [scan(parts.train, suite.examples, words=words, share=share) for suite in found]
     leaks = Leaks(
@@ -185,14 +179,21 @@ def lock(spec: Spec, folder: Folder, signer: Signer, version: int = 1) -> Drawn:
     return drawn
 
 
-def prepare(spec: Spec, folder: Folder, store: Store, locked: Lock, version: int) -> Prepared:
-    """What a run works with, checked against the lock.
+def prepare(
+    spec: Spec,
+    folder: Folder,
+    store: Store,
+    locked: Lock,
+    version: int,
+    blocks: Blocks = one_by_one,
+) -> Prepared:
+    """What a run works with, checked against the lock; `blocks` reads files.
 
     Raises:
         LockError: the suites are others than those that were locked.
         TrainError: the data cannot be used.
     """
-    drawn = draw(spec, version)
+    drawn = draw(spec, version, blocks)
     for name, now, then in (
         ("core", drawn.core.digest, locked.core),
         ("held-out", drawn.held_out.digest, locked.held_out),
@@ -205,7 +206,8 @@ def prepare(spec: Spec, folder: Folder, store: Store, locked: Lock, version: int
     sealed = Sealed(
         str(folder.sealed(version)), drawn.held_out.digest, version, len(drawn.held_out.kinds)
     )
-    reference, name = drawn.plain.model, "the plain model"
+    reference: Scorer = drawn.plain.model
+    name = "the plain model"
     threshold = threshold_of(drawn.plain.fold_scores, drawn.parts.train, spec)
     if spec.propose.incumbent:
         reference, threshold = incumbent(spec.path(spec.propose.incumbent), spec)

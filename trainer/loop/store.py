@@ -14,14 +14,22 @@ import numpy.typing as npt
 
 from trainer import archive, codec
 from trainer.errors import InputError
-from trainer.specialise.model import Model
+from trainer.specialise import stored
+from trainer.specialise.model import Scorer
 
 
 class Store:
-    """A folder of objects."""
+    """A folder of objects.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Attributes:
+        folder: where they lie.
+        base: the folder of the base model that adapters go on; "" for none.
+    """
+
+    def __init__(self, folder: Path, base: str = "") -> None:
+        self.folder, self.base = folder, base
+        # A decoder that is loaded is worth keeping, and so is what it answered.
+        self._loaded: dict[str, Scorer] = {}
 
     def put(self, data: bytes) -> str:
         """Keep bytes; their digest.
@@ -75,20 +83,18 @@ class Store:
         found: npt.NDArray[Any] = np.load(io.BytesIO(self.get(name)), allow_pickle=False)
         return found
 
-    def put_model(self, model: Model) -> str:
+    def put_model(self, model: Scorer) -> str:
         """Keep a model."""
-        held: dict[str, npt.NDArray[Any]] = {
-            "graph": np.frombuffer(model.graph, np.uint8),
-            "tokenizer": np.frombuffer(model.tokenizer, np.uint8),
-            "limits": np.array([model.max_tokens, model.max_bytes], np.int64),
-        }
-        return self.put(archive.pack(held))
+        return self.put(archive.pack(model.held()))
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str) -> Scorer:
         """A model that was kept."""
-        held = archive.unpack(self.get(name))
-        tokens, size = (int(v) for v in held["limits"])
-        return Model(held["graph"].tobytes(), held["tokenizer"].tobytes(), tokens, size)
+        found = self._loaded.pop(name, None)
+        if found is None:
+            found = stored.model(archive.unpack(self.get(name)), self.base)
+        # The last that was asked for and the one before: a candidate and what it is set beside.
+        self._loaded = dict([*self._loaded.items(), (name, found)][-2:])
+        return found
 
     def _path(self, name: str) -> Path:
         hexes = name.removeprefix("sha256:")

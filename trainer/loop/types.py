@@ -242,6 +242,7 @@ class Report:
         better_than_reference: our first metric less the reference's, on core, paired.
         baselines: name to first metric on the same cases.
         fairness: how decisions fall on the groups of protected columns.
+        least_lead: what the low end of `better_than_reference` has to be, if it is asked for.
     """
 
     gates: tuple[Gated, ...]
@@ -253,12 +254,19 @@ class Report:
     looked: bool
     leaked: int
     fairness: tuple[Rate, ...] = ()
+    least_lead: float | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether it is farther behind the reference than is allowed."""
+        return self.least_lead is not None and self.better_than_reference.low < self.least_lead
 
     @property
     def holds(self) -> bool:
         """Whether every gate holds, and no more was lost than allowed."""
         gates = all(gate.holds for gate in self.gates if gate.holds is not None)
-        return gates and len(self.lost.names) <= self.lost.allowed and not self.leaked
+        kept = len(self.lost.names) <= self.lost.allowed and not self.behind
+        return gates and kept and not self.leaked
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Clinical note sections by a small decoder: fitted and judged offline, not served yet."""
+"""Sections of notes by a small decoder: a task of the loop, judged offline and not served yet."""

@@ -8,58 +8,68 @@ clinician wrote it, given its true header: lower is better, and exp of it is the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from scipy.special import logsumexp
 
-from trainer.evaluation.bounds import Bound
-from trainer.notes.decoder import Words
+from trainer.evaluation.metrics import Answer
+from trainer.examples import Floats
+from trainer.notes.decoder import Words, bare
 from trainer.notes.sections import Section
 
-Floats = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Judged:
-    """A model's answers on n sections.
-
-    Attributes:
-        named: the header that it names.
-        nats: float64 [n], of the text's tokens together.
-        tokens: float64 [n], how many they are.
-    """
-
-    named: tuple[str, ...]
-    nats: Floats
-    tokens: Floats
-
-
-def judged(
+def answers(
     model: Any,
     words: Words,
     sections: Sequence[Section],
     headers: Sequence[str],
+    critical: Collection[str],
     device: str,
     say: Callable[[str], None] = lambda _text: None,
-) -> Judged:
-    """Ask a model. The dialogue is read once; headers and text go on from there."""
+) -> Floats:
+    """float64 [n, 5], see `Answer`. The dialogue is read once; headers and text go on from there.
+
+    Args:
+        model: a decoder, adapted or not.
+        words: its tokeniser.
+        sections: n.
+        headers: at least two that can be named.
+        critical: those of them that must not be missed.
+        device: the model's.
+        say: is told of each section.
+    """
     model.eval()
     options = [words.header(name) for name in headers]
-    named, nats, tokens = [], [], []
-    for number, one in enumerate(sections, 1):
-        say(f"section {number} of {len(sections)}")
+    found = np.empty((len(sections), len(Answer)))
+    for row, one in enumerate(sections):
+        say(f"section {row + 1} of {len(sections)}")
         text = words.text(one)
         said = [*options, (*words.header(one.header), *text)]
-        found = after(model, words.given(one), said, words.end, device)
-        named.append(headers[int(np.argmax([float(f.sum()) for f in found[:-1]]))])
-        nats.append(-float(found[-1][-len(text) :].sum()))
-        tokens.append(len(text))
-    return Judged(tuple(named), np.array(nats), np.array(tokens, np.float64))
+        told = after(model, words.given(one), said, words.end, device)
+        nats = -float(told[-1][-len(text) :].sum())
+        chances = np.array([float(t.sum()) for t in told[:-1]])
+        found[row] = (*named(chances, headers, critical, one.header), nats, len(text))
+    return found
+
+
+def named(
+    chances: Floats, headers: Sequence[str], critical: Collection[str], true: str
+) -> tuple[float, float, float]:
+    """`Answer`'s first three columns.
+
+    Args:
+        chances: float64 [h], the logarithm of each header's chance but for a constant.
+        headers: h.
+        critical: those of them that must not be missed.
+        true: the right one.
+    """
+    best = int(np.argmax(chances))
+    others = np.delete(chances, best)
+    shares = np.exp(chances - logsumexp(chances))
+    looks = float(sum(shares[i] for i, name in enumerate(headers) if name in critical))
+    return float(headers[best] == true), float(chances[best] - others.max()), looks
 
 
 def after(
@@ -68,13 +78,14 @@ def after(
     """For each continuation float64 [tokens]: the logarithm of each token's probability."""
     import torch  # noqa: PLC0415
 
+    inner = bare(model)
     with torch.no_grad():
-        read = model(input_ids=torch.tensor([given], device=device), use_cache=True)
-        first = read.logits[0, -1].float().log_softmax(-1)
+        read = inner.model(input_ids=torch.tensor([given], device=device), use_cache=True)
+        first = inner.lm_head(read.last_hidden_state[0, -1]).float().log_softmax(-1)
         # The short ones together, and the last, which is long, alone: padding would be most of it.
         known = copy.deepcopy(read.past_key_values), read.past_key_values
         groups = zip((said[:-1], said[-1:]), known, strict=True)
-        return [one for group, k in groups for one in _group(model, k, first, group, pad, device)]
+        return [one for group, k in groups for one in _group(inner, k, first, group, pad, device)]
 
 
 def _group(
@@ -96,28 +107,3 @@ def _group(
     for at, one in enumerate(said):
         later = found[at, range(len(one) - 1), list(one[1:])].double().cpu().numpy()
         yield np.concatenate([[float(first[one[0]])], later])
-
-
-def tf_idf(train: Sequence[Section], test: Sequence[Section]) -> tuple[str, ...]:
-    """The header that a weighed bag of words names."""
-    made = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
-    x = made.fit_transform([one.dialogue for one in train])
-    fitted = LogisticRegression(C=10.0, max_iter=500).fit(x, [one.header for one in train])
-    return tuple(fitted.predict(made.transform([one.dialogue for one in test])))
-
-
-def accuracy(right: npt.NDArray[np.bool_], resamples: int, level: float, seed: int) -> Bound:
-    """The share of right headers, with the bootstrap's interval over sections."""
-    return mean(right.astype(np.float64), np.ones(len(right)), resamples, level, seed)
-
-
-def mean(x: Floats, of: Floats, resamples: int, level: float, seed: int) -> Bound:
-    """sum(x) / sum(of) with the bootstrap's interval over sections."""
-    random = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(resamples):
-        rows = random.integers(0, len(x), len(x))
-        drawn.append(float(x[rows].sum() / of[rows].sum()))
-    value = float(x.sum() / of.sum())
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Bound(value, min(float(low), value), max(float(high), value))

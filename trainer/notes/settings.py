@@ -1,91 +1,97 @@
-"""The recipe of a decoder: what it learns with, on which device, how it is judged."""
+"""What a decoder is fitted with, and whether there is room for it."""
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.cuda import cuda
 from trainer.errors import InputError, SpecError
-from trainer.loop.prepare import cuda
-from trainer.spec.read import Limits, read_table
+from trainer.specialise.methods import Parameters
 
-FOLDER = Path(__file__).parent
-# Bytes a weight: as it lies on the device, in training with LoRA (weights alone, whose gradients
-# nobody keeps), and what activations take beside them with and without checkpointing.
+# Bytes a weight as it lies on the device (weights learn nothing themselves, so they have no
+# gradients), and what activations take beside them with and without checkpointing.
 BYTES = {"float32": 4, "bfloat16": 2}
 ACTIVATIONS = {True: 1.2, False: 2.0}
+LEAST = {
+    "rank": 1,
+    "rate": 1e-9,
+    "epochs": 1,
+    "batch": 1,
+    "max_tokens": 8,
+    "text_tokens": 4,
+    "checkpoint_steps": 1,
+}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How the adapter is fitted."""
+    """How an adapter is fitted.
 
-    base: str = "smollm2"
+    Attributes:
+        rank, rate, epochs, batch: of LoRA and its steps.
+        max_tokens, text_tokens: the first so many of a dialogue and of a text.
+        header_weight: of the headers' mean loss; the texts' has the rest.
+        device: "cpu" or "cuda".
+        bf16: whether weights lie in bfloat16; the adapter's stay float32.
+        checkpointing: layers are computed again on the way back, for less memory.
+        checkpoint_steps: where the fit is, is kept each so many steps.
+    """
+
     rank: int = 8
-    rate: float = 0.001
+    rate: float = 0.002
     epochs: int = 1
     batch: int = 8
-    cases: int = 0
-    dialogue_tokens: int = 160
-    text_tokens: int = 48
+    max_tokens: int = 160
+    text_tokens: int = 24
+    header_weight: float = 0.5
     device: str = "cpu"
-    dtype: str = "float32"
-    gradient_checkpointing: bool = False
+    bf16: bool = False
+    checkpointing: bool = False
     checkpoint_steps: int = 10
 
-
-@dataclass(frozen=True)
-class Judge:
-    """How it is judged."""
-
-    cases: int = 0
-    confidence: float = 0.95
-    resamples: int = 1000
+    @property
+    def dtype(self) -> str:
+        """The weights' type, by torch's name."""
+        return "bfloat16" if self.bf16 else "float32"
 
 
-@dataclass(frozen=True)
-class Notes:
-    """The recipe."""
-
-    name: str
-    data: str
-    seed: int = 7
-    fit: Fit = field(default_factory=Fit)
-    judge: Judge = field(default_factory=Judge)
-
-
-RANGES: dict[str, tuple[float, float]] = {
-    "fit.rank": (1, 1024),
-    "fit.rate": (1e-7, 1.0),
-    "fit.epochs": (1, 100),
-    "fit.batch": (1, 4096),
-    "fit.cases": (0, 10**9),
-    "fit.dialogue_tokens": (8, 100_000),
-    "fit.text_tokens": (4, 100_000),
-    "fit.checkpoint_steps": (1, 10**6),
-    "judge.cases": (0, 10**9),
-    "judge.confidence": (0.5, 0.9999),
-    "judge.resamples": (100, 100_000),
-    "seed": (0, 2**31 - 1),
-}
-CHOICES = {"fit.device": ("cpu", "cuda"), "fit.dtype": tuple(BYTES)}
-
-
-def read(path: Path) -> Notes:
-    """Read a recipe.
+def fit_of(p: Parameters, device: str) -> Fit:
+    """A method's parameters, typed.
 
     Raises:
-        SpecError: it cannot be read, or a key is unknown, missing or out of its range.
+        SpecError: one is smaller than makes sense, or no share.
     """
-    try:
-        told = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is no TOML: {error}.") from error
-    found: Notes = read_table(Notes, told, str(path), Limits(RANGES, CHOICES))
-    return found
+    for name, least in LEAST.items():
+        if p[name] < least:
+            raise SpecError(
+                f"specialise.parameters.{name} is {p[name]:g}, but must be at least {least:g}."
+            )
+    if not 0 <= p["header_weight"] <= 1:
+        raise SpecError(
+            f"specialise.parameters.header_weight is {p['header_weight']:g}, but must be 0 to 1."
+        )
+    return Fit(
+        rank=int(p["rank"]),
+        rate=p["rate"],
+        epochs=int(p["epochs"]),
+        batch=int(p["batch"]),
+        max_tokens=int(p["max_tokens"]),
+        text_tokens=int(p["text_tokens"]),
+        header_weight=p["header_weight"],
+        device=device,
+        bf16=bool(p["bf16"]),
+        checkpointing=bool(p["checkpointing"]),
+        checkpoint_steps=int(p["checkpoint_steps"]),
+    )
+
+
+def check(base: str, device: str, parameters: Parameters) -> None:
+    """Refuse what a fit could not end with. Raises SpecError, InputError."""
+    if not base:
+        raise InputError("This method needs specialise.base: a folder with a decoder.")
+    check_device(fit_of(parameters, device), Path(base))
 
 
 def check_device(fit: Fit, base: Path) -> None:
@@ -96,25 +102,25 @@ def check_device(fit: Fit, base: Path) -> None:
     """
     weights = sum(path.stat().st_size for path in base.glob("*.safetensors"))
     stored = _stored_bytes(base)
-    needed = weights / stored * BYTES[fit.dtype] * ACTIVATIONS[fit.gradient_checkpointing]
+    needed = weights / stored * BYTES[fit.dtype] * ACTIVATIONS[fit.checkpointing]
     if fit.device == "cpu":
         free = _free_memory()
         where = "this machine"
     else:
         if not cuda():
             raise InputError(
-                'fit.device is "cuda", but torch sees no GPU here; use "cpu", or install torch '
-                "with its CUDA libraries."
+                'specialise.device is "cuda", but torch sees no GPU here; use "cpu", or install '
+                "torch with its CUDA libraries."
             )
         import torch  # noqa: PLC0415
 
         if fit.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
-            raise InputError('fit.dtype is "bfloat16", which this GPU cannot; use "float32".')
+            raise InputError(
+                "specialise.parameters.bf16 is 1, but this GPU has no bfloat16; use 0."
+            )
         free, where = torch.cuda.mem_get_info()[0], "the GPU"
     if needed > free:
-        hint = (
-            "" if fit.gradient_checkpointing else "; fit.gradient_checkpointing = true needs less"
-        )
+        hint = "" if fit.checkpointing else "; specialise.parameters.checkpointing = 1 needs less"
         raise InputError(
             f"{base.name} in {fit.dtype} needs about {needed / 2**30:.1f} GiB to be fitted, but "
             f"{where} has {free / 2**30:.1f} GiB free{hint}."
@@ -122,8 +128,6 @@ def check_device(fit: Fit, base: Path) -> None:
 
 
 def _stored_bytes(base: Path) -> int:
-    import json  # noqa: PLC0415
-
     config = json.loads((base / "config.json").read_text())
     kind = config.get("dtype") or config.get("torch_dtype") or "float32"
     return 4 if kind == "float32" else 2

@@ -29,7 +29,7 @@ from trainer.loop.types import Proposed, ProposeIn
 from trainer.propose import documents, origin, reasons
 from trainer.propose.statements import evaluation, provenance
 from trainer.spec.spec import Spec
-from trainer.specialise.model import Model
+from trainer.specialise.model import Model, Scorer
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def propose(desk: Desk, given: ProposeIn, signing: Signing, locked: Lock) -> tup
     """
     spec = desk.spec
     model = desk.store.model(given.best.model)
-    packed = pack(spec, model, given.best.threshold)
+    packed = placed(spec, model, given.best.threshold)
     proposal = desk.folder.root / "proposals" / packed.digest.removeprefix("sha256:")[:16]
     made = origin.gather()
     train = desk.examples(given.prepared.train)
@@ -77,6 +77,22 @@ def propose(desk: Desk, given: ProposeIn, signing: Signing, locked: Lock) -> tup
         evaluation=str(proposal / "evaluation.json"),
     )
     return told, f"version {packed.version} of {spec.name}, {packed.digest}, with its evidence"
+
+
+def placed(spec: Spec, model: Scorer, threshold: float) -> Packed:
+    """The candidate's directory: a model that is served, or an adapter that is judged offline.
+
+    Raises:
+        InputError: it cannot be written, or is not to be served.
+    """
+    if isinstance(model, Model):
+        return pack(spec, model, threshold)
+    from trainer.notes import offline  # noqa: PLC0415
+    from trainer.notes.adapter import Adapter  # noqa: PLC0415
+
+    if not isinstance(model, Adapter):
+        raise InputError("The plain model is no candidate.")
+    return offline.pack(model, spec.name, spec.path(spec.propose.repository))
 
 
 def pack(spec: Spec, model: Model, threshold: float) -> Packed:

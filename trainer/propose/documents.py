@@ -82,6 +82,8 @@ def all_groups(parts: Parts, provenance: str) -> dict[str, Group]:
 def identity(parts: Parts) -> Identity:
     """Which bytes."""
     path = parts.packed.path
+    if not parts.spec.served:
+        return _offline(parts)
     weights = [GRAPH] + ([TOKENIZER] if (path / TOKENIZER).exists() else [])
     return Identity(
         model=parts.spec.name,
@@ -90,6 +92,29 @@ def identity(parts: Parts) -> Identity:
         loader="onnxruntime",
         engine=Artefact(f"onnxruntime {parts.origin.engine}", parts.origin.engine_digest),
         weights=tuple(Artefact(name, file_digest(path / name)) for name in weights),
+        contract=file_digest(path / CONTRACT),
+    )
+
+
+def _offline(parts: Parts) -> Identity:
+    """An adapter's files, and the base model that they go on."""
+    from trainer.notes import offline  # noqa: PLC0415
+    from trainer.notes.adapter import CONFIG, WEIGHTS  # noqa: PLC0415
+
+    path = parts.packed.path
+    goes_on = json.loads((path / offline.ABOUT).read_text())["base"]
+    base = f"base model {parts.spec.specialise.base}"
+    return Identity(
+        model=parts.spec.name,
+        candidate=parts.packed.digest,
+        version=parts.packed.version,
+        loader=offline.ENGINE,
+        # The packages together: torch, transformers and peft each have their part in it.
+        engine=Artefact("torch, transformers and peft, no gateway", parts.origin.lock_file),
+        weights=(
+            *(Artefact(n, file_digest(path / n)) for n in (WEIGHTS, CONFIG, offline.ABOUT)),
+            Artefact(base, goes_on),
+        ),
         contract=file_digest(path / CONTRACT),
     )
 
@@ -180,9 +205,16 @@ def evaluation(parts: Parts) -> Evaluated:
             allowed=report.lost.allowed,
             names=report.lost.names[:MOST_NAMES],
         ),
-        known_limits=parts.spec.propose.known_limits,
+        known_limits=known_limits(parts.spec),
         held_out_looks=max(parts.given.looks, 1),
     )
+
+
+def known_limits(spec: Spec) -> tuple[str, ...]:
+    """What the spec says, and that nothing serves the candidate where nothing does."""
+    from trainer.notes.offline import LIMIT  # noqa: PLC0415
+
+    return (*spec.propose.known_limits, *(() if spec.served else (LIMIT,)))
 
 
 def segments(parts: Parts) -> tuple[SegmentMetric, ...]:
@@ -219,7 +251,11 @@ def risk(parts: Parts) -> Risk:
     remaining = RemainingRisk(
         "Requests of another kind than those of the data.",
         "medium",
-        "The drift alarm watches inputs and scores; the shadow compares decisions.",
+        (
+            "The drift alarm watches inputs and scores; the shadow compares decisions."
+            if parts.spec.served
+            else "It is judged offline and answers nobody; before it does, it has to be shadowed."
+        ),
         parts.spec.propose.owner or "nobody yet",
     )
     return Risk(clusters, (remaining, *unequal(parts)))

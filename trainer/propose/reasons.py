@@ -19,7 +19,7 @@ from governance import canonical
 from trainer.errors import SpecError
 from trainer.examples import Examples, Floats
 from trainer.spec.spec import Spec
-from trainer.specialise.model import Model
+from trainer.specialise.model import Scorer
 
 TOP = 4
 CASES = 500
@@ -73,7 +73,7 @@ def groups_of(names: tuple[str, ...]) -> Mapping[str, tuple[int, ...]]:
     return {code: tuple(columns) for code, columns in found.items()}
 
 
-def moved_by(model: Model, examples: Examples, common: Floats) -> tuple[tuple[str, ...], Floats]:
+def moved_by(model: Scorer, examples: Examples, common: Floats) -> tuple[tuple[str, ...], Floats]:
     """Codes, and float64 [n, g]: by how much each group raised each case's log-odds."""
     groups = groups_of(examples.names)
     whole = _log_odds(model.scores(examples))
@@ -88,7 +88,7 @@ def moved_by(model: Model, examples: Examples, common: Floats) -> tuple[tuple[st
     return tuple(groups), raised
 
 
-def explain(model: Model, train: Examples, spec: Spec) -> Explained:
+def explain(model: Scorer, train: Examples, spec: Spec) -> Explained:
     """Reasons of up to `CASES` training cases.
 
     Raises:

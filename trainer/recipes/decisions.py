@@ -11,18 +11,19 @@ import numpy as np
 
 from trainer.drift.decision_log import read
 from trainer.errors import InputError
+from trainer.recipes.blocks import Blocks, one_by_one
 from trainer.recipes.sources import Loaded
 from trainer.spec.spec import Spec
 
 
-def load(spec: Spec) -> Loaded:
+def load(spec: Spec, blocks: Blocks = one_by_one) -> Loaded:
     """The labelled requests.
 
     Raises:
         InputError: no log, no outcome yet, or no input was kept.
     """
     data = spec.data
-    log = read(spec.path(data.path), spec.name, source=data.text or "features")
+    log = read(spec.path(data.path), spec.name, source=data.text or "features", blocks=blocks)
     if not log.texts and not log.x.shape[1]:
         raise InputError(f"The log {data.path} keeps no inputs of {spec.name}: nothing to learn.")
     names = tuple(f"feature {i}" for i in range(log.x.shape[1]))

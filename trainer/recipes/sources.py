@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.errors import SpecError
 from trainer.examples import Examples, Index
+from trainer.recipes.blocks import Blocks, one_by_one
 from trainer.spec.spec import Spec
 
 
@@ -35,7 +36,8 @@ Source = Callable[[Spec], Loaded]
 
 
 def sources() -> Mapping[str, Source]:
-    """Every source by its name."""
+    """Every source by its name; of `csv` and `decisions` files are read one by one, here."""
+    from trainer.notes import sections  # noqa: PLC0415
     from trainer.recipes import (  # noqa: PLC0415
         card_fraud,
         content_farms,
@@ -56,11 +58,16 @@ def sources() -> Mapping[str, Source]:
         "domains": domains.load,
         "content_farms": content_farms.load,
         "newsgroups": texts.load_newsgroups,
+        "mts_dialog": sections.load_mts_dialog,
     }
 
 
-def load(spec: Spec) -> Loaded:
+def load(spec: Spec, blocks: Blocks = one_by_one) -> Loaded:
     """The cases that the spec names.
+
+    Args:
+        spec: names them.
+        blocks: reads the files of a source that has many; see `trainer.recipes.blocks`.
 
     Raises:
         SpecError: there is no such source.
@@ -71,4 +78,9 @@ def load(spec: Spec) -> Loaded:
         raise SpecError(
             f"data.source is {spec.data.source!r}, but must be one of {', '.join(known)}."
         )
+    from trainer.recipes import decisions, tables  # noqa: PLC0415
+
+    in_blocks = {"csv": tables.load, "decisions": decisions.load}
+    if spec.data.source in in_blocks:
+        return in_blocks[spec.data.source](spec, blocks)
     return known[spec.data.source](spec)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from trainer.errors import SpecError
-from trainer.spec.spec import METRICS, SPLITS, TASKS, Spec
+from trainer.spec.spec import METRICS, METRICS_OF, SPLITS, TASKS, Spec
 
 # Key to the least and the greatest value that makes sense.
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -26,7 +26,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "evaluate.leak_words": (2, 50),
     "evaluate.leak_share": (0.05, 1.0),
     "evaluate.suite_cases": (100, 1_000_000),
-    "evaluate.margin": (0, 1000),
+    "evaluate.least_lead": (-1000, 1000),
     "specialise.trials": (1, 1000),
     "specialise.folds": (2, 20),
     "specialise.cores": (1, 1024),
@@ -97,9 +97,10 @@ def _check_whole(spec: Spec, named: str) -> None:
     asked = [(gate.metric, gate.on) for gate in spec.evaluate.gates]
     if len(set(asked)) != len(asked):
         raise SpecError(f"{named}: a metric is gated twice on the same suite.")
-    only = {"surplus", "win_rate"}
+    if spec.data.note and spec.task != "sections":
+        raise SpecError(f"{named}: data.note has no meaning for {spec.task}.")
     for gate in spec.evaluate.gates:
-        if (gate.metric in only) != (spec.task == "shading"):
+        if gate.metric not in METRICS_OF[spec.task]:
             raise SpecError(f"{named}: the metric {gate.metric} has no meaning for {spec.task}.")
     if spec.data.core_share + spec.data.held_out_share >= 0.9:
         raise SpecError(f"{named}: core_share and held_out_share leave no tenth for training.")
@@ -107,6 +108,14 @@ def _check_whole(spec: Spec, named: str) -> None:
         raise SpecError(f'{named}: data.split = "{spec.data.split}" needs data.split_by.')
     if spec.data.source == "csv" and not (spec.data.path and spec.data.label):
         raise SpecError(f'{named}: data.source = "csv" needs data.path and data.label.')
+    if (
+        spec.task == "sections"
+        and spec.data.source == "csv"
+        and not (spec.data.text and spec.data.note)
+    ):
+        raise SpecError(f'{named}: task = "sections" needs data.text and data.note.')
+    if spec.data.more and spec.task == "sections":
+        raise SpecError(f"{named}: data.more has labels, but sections need their notes, too.")
 
 
 @dataclasses.dataclass(frozen=True)

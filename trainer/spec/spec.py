@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TASKS = ("binary", "shading")
+TASKS = ("binary", "shading", "sections")
 SPLITS = ("random", "time", "group", "given")
 # Metric to whether more of it is better. `trainer.evaluation.metrics` computes them.
 METRICS: Mapping[str, bool] = {
@@ -17,8 +17,23 @@ METRICS: Mapping[str, bool] = {
     "cost_per_100": False,
     "surplus": True,
     "win_rate": True,
+    "header_accuracy": True,
+    "critical_recall": True,
+    "nats_a_token": False,
 }
-FIRST_METRIC: Mapping[str, str] = {"binary": "auc", "shading": "surplus"}
+FIRST_METRIC: Mapping[str, str] = {
+    "binary": "auc",
+    "shading": "surplus",
+    "sections": "header_accuracy",
+}
+# What is told of every suite, whether it is gated or not.
+TOLD: Mapping[str, tuple[str, ...]] = {
+    "binary": ("auc", "ap", "ece", "cost_per_100"),
+    "shading": ("surplus", "win_rate"),
+    "sections": ("header_accuracy", "critical_recall", "nats_a_token"),
+}
+# The metrics that a gate of a task may ask for.
+METRICS_OF: Mapping[str, tuple[str, ...]] = {**TOLD, "binary": (*TOLD["binary"], "brier")}
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class Data:
     positive: str = "1"
     id: str = ""
     text: str = ""
+    note: str = ""
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -77,7 +93,8 @@ class Evaluate:
     leak_words: int = 5
     leak_share: float = 0.65
     suite_cases: int = 4000
-    margin: float = 0.0
+    # Of the first metric beside the reference's, paired, on core; None asks for nothing.
+    least_lead: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,11 @@ class Spec:
     def path(self, named: str) -> Path:
         """A path that the file names."""
         return Path(self.folder) / named
+
+    @property
+    def served(self) -> bool:
+        """Whether a gateway can serve what is proposed; else it is judged offline alone."""
+        return self.task != "sections"
 
     @property
     def first_metric(self) -> str:

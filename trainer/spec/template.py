@@ -6,16 +6,20 @@ TEMPLATE = """\
 # sluicegate train run specialist.toml              runs the loop; again goes on where it was.
 
 name = "{name}"                  # the model's name in the repository and on the wire
-task = "binary"                  # "binary": a score for one of two classes; "shading": a bid
+task = "binary"                  # "binary": a score for one of two classes; "shading": a bid;
+                                 # "sections": a decoder names a note's section and says its text
 seed = 7                         # the same file, data and seed give the same candidate
 
 [data]
 source = "csv"                   # or a recipe's own source: {sources}
-path = "data.csv"                # from this file's folder; .gz is unpacked; .tsv has tabs
+path = "data.csv"                # from this file's folder; .gz is unpacked; .tsv has tabs; or a
+                                 # folder of tables with the same columns
 label = "label"                  # the column to learn
 positive = "1"                   # its value for the class to be caught; anything else is the other
 # id = "id"                      # names cases in reports; row numbers if left out
 # text = "post"                  # learn from this column of text instead of numbers
+# note = "section"               # task "sections": the text to be said; label is its header, and
+                                 # positive lists the headers that must not be missed
 drop = []                        # columns that are not looked at
 categorical = []                 # columns whose values are names: one feature a value
 protected = []                   # never a feature; the fairness report is by them
@@ -41,6 +45,7 @@ looks = 3                        # at the held-out set, then it must be drawn an
 leak_words = 5                   # a case was leaked if this share of its runs of so many
 leak_share = 0.65                # words is in one training text
 suite_cases = 4000               # in each of core and held-out, at most
+# least_lead = -0.01             # of the first metric beside the incumbent or plain model's, paired
 
 [[evaluate.gates]]               # the worse bound of the interval has to reach the limit
 metric = "auc"                   # {metrics}
@@ -57,7 +62,7 @@ nice = 15
 trial_seconds = 1800.0
 targeted = true                  # later rounds weigh what failed more
 # workers = 2                    # on Ray: so many fit a text method together, `cores` each
-# base = "minilm"                # text_lora: a Hugging Face directory with weights
+# base = "minilm"                # text_lora, decoder_lora: a Hugging Face directory with weights
 # device = "cpu"                 # "cuda" is refused where there is none
 
 # [teacher]                      # sluicegate train label: texts labelled by a large model

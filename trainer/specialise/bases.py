@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -74,6 +75,26 @@ def minilm(cache: Path | None = None) -> Path:
             target.with_suffix(".partial").replace(target)
     (folder / "config.json").write_text(json.dumps(_CONFIG, indent=1))
     return folder
+
+
+def digest_of(base: str) -> str:
+    """A base model's digest: of its configuration, tokeniser and weights, by name.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    told = hashlib.sha256()
+    folder = Path(base)
+    weights = [p for kind in ("*.safetensors", "pytorch_model*.bin") for p in folder.glob(kind)]
+    try:
+        for path in sorted([folder / "config.json", folder / "tokenizer.json", *weights]):
+            with path.open("rb") as file:
+                told.update(
+                    f"{path.name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+                )
+    except OSError as error:
+        raise InputError(f"The base model {base}: {error.strerror}") from error
+    return "sha256:" + told.hexdigest()
 
 
 def tokenizer_of(base: str) -> bytes:

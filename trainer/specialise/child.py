@@ -1,6 +1,6 @@
 """The process that fits: `python -m trainer.specialise.child FOLDER`.
 
-FOLDER holds task.json, train.npz and weights.npy; it leaves out.npz and told.json there, whole or
+FOLDER holds task.json, train.npz and weights.npy; it leaves out and told.json there, whole or
 not at all. It confines itself before it reads anything. A refusal is told.json with `error`.
 """
 
@@ -45,6 +45,8 @@ def main(folder: Path) -> int:
 
 def _fit(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
     # Imported here, so that all of it happens behind the fence.
+    from trainer import archive  # noqa: PLC0415
+    from trainer.evaluation.metrics import scored_rows  # noqa: PLC0415
     from trainer.examples import Examples  # noqa: PLC0415
     from trainer.specialise.methods import Task, method  # noqa: PLC0415
     from trainer.specialise.peers import Peers  # noqa: PLC0415
@@ -65,22 +67,11 @@ def _fit(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
             peers=peers,
         )
     )
-    if np.isinf(made.fold_scores).any() or np.isfinite(made.fold_scores).sum() < LEAST_SCORED:
+    if np.isinf(made.fold_scores).any() or len(scored_rows(made.fold_scores)) < LEAST_SCORED:
         return {"error": "The fit diverged: its scores are not finite."}
-    with (folder / "out.partial").open("wb") as out:
-        np.savez(
-            out,
-            graph=np.frombuffer(made.model.graph, np.uint8),
-            tokenizer=np.frombuffer(made.model.tokenizer, np.uint8),
-            fold_scores=made.fold_scores,
-        )
-    (folder / "out.partial").replace(folder / "out.npz")
-    return {
-        "max_tokens": made.model.max_tokens,
-        "max_bytes": made.model.max_bytes,
-        "difference": made.difference,
-        "method": made.method,
-    }
+    held = {f"model:{name}": part for name, part in made.model.held().items()}
+    _write(folder / "out", archive.pack(held | {"fold_scores": made.fold_scores}))
+    return {"difference": made.difference, "method": made.method}
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -27,13 +27,13 @@ from trainer.minilm import Encoder
 from trainer.specialise.bases import tokenizer_of
 from trainer.specialise.methods import Method, Parameters, Task
 from trainer.specialise.model import Fitted, Model
+from trainer.specialise.walk import CHECKPOINT, Way, walk
 from trainer.tokens import Ids, bare, encode
 
 # An embedding has length 1, and a logit has to reach further than 1.
 SCALE = 12.0
 # Between torch's scores and the merged graph's.
 TOLERANCE = 1e-3
-CHECKPOINT = "at.pt"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,6 @@ def learn(
     model = network(task.base, p, task.seed).to(device)
     if p["checkpointing"]:
         model.encoder.gradient_checkpointing_enable()
-    learning = [w for w in model.parameters() if w.requires_grad]
     optimiser = torch.optim.AdamW(
         [
             {"params": [w for w in model.encoder.parameters() if w.requires_grad], "lr": p["rate"]},
@@ -159,84 +158,26 @@ def learn(
         ],
         weight_decay=0.01,
     )
-    total = len(steps.steps)
-    warm = max(1, total // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda s: min((s + 1) / warm, (total - s) / max(total - warm, 1))
-    )
-    kept = Path(task.checkpoint) / f"{name}-{CHECKPOINT}" if task.checkpoint else None
-    begin = resume(kept, model, optimiser, schedule)
-    if kept is not None and peers.rank == 0:
-        with kept.with_suffix(".starts").open("a") as starts:
-            starts.write(f"{begin} of {total}\n")
     y = torch.from_numpy(task.train.y.astype(np.float32)).to(device)
     weights = torch.from_numpy(task.weights.astype(np.float32)).to(device)
-    model.train()
     half = torch.bfloat16 if p["bf16"] else None
-    for number in range(begin, total):
+
+    def loss(number: int) -> Any:
         batch = steps.steps[number]
         rows = peers.part(batch)
-        torch.manual_seed(task.seed * 1_000_003 + number + 7_919 * peers.rank)
-        loss = torch.zeros((), device=device)
-        if len(rows):
-            with torch.autocast(device, dtype=half, enabled=half is not None):
-                logits = model(**batch_of(ids, rows, device))
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                logits.float(), y[rows], weight=weights[rows], reduction="sum"
-            ) / len(batch)
-        # All workers see the same sum, so all of them end here or none.
-        if not torch.isfinite(peers.total(loss.detach().clone())):
-            raise TrainError(f"The fit diverged: the loss of step {number} is not finite.")
-        if len(rows):
-            loss.backward()
-        peers.sum_gradients(learning)
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad(set_to_none=True)
-        if kept is not None and peers.rank == 0 and (number + 1) % int(p["checkpoint_steps"]) == 0:
-            keep(kept, model, optimiser, schedule, number + 1)
-        if done is not None:
-            done(number)
+        if not len(rows):
+            return None
+        with torch.autocast(device, dtype=half, enabled=half is not None):
+            logits = model(**batch_of(ids, rows, device))
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            logits.float(), y[rows], weight=weights[rows], reduction="sum"
+        ) / len(batch)
+
+    kept = Path(task.checkpoint) / f"{name}-{CHECKPOINT}" if task.checkpoint else None
+    every = int(p["checkpoint_steps"])
+    way = Way(len(steps.steps), task.seed, device, peers, kept, every)
+    walk(model, optimiser, way, loss, done)
     return model.eval()
-
-
-def keep(path: Path, model: Any, optimiser: Any, schedule: Any, step: int) -> None:
-    """Write down what was learnt and where the fit is, whole or not at all."""
-    import torch  # noqa: PLC0415
-
-    learnt = {n: w for n, w in model.named_parameters() if w.requires_grad}
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "step": step,
-            "learnt": {name: w.detach().cpu() for name, w in learnt.items()},
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-        },
-        partial,
-    )
-    partial.replace(path)
-
-
-def resume(path: Path | None, model: Any, optimiser: Any, schedule: Any) -> int:
-    """The step to go on from: that of the checkpoint, 0 if there is none that can be read."""
-    import torch  # noqa: PLC0415
-
-    if path is None or not path.exists():
-        return 0
-    try:
-        held = torch.load(path, weights_only=True)
-    except Exception:
-        # What a dying disk left is worth nothing: the fit begins anew.
-        return 0
-    own = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in held["learnt"].items():
-            own[name].copy_(value)
-    optimiser.load_state_dict(held["optimiser"])
-    schedule.load_state_dict(held["schedule"])
-    return int(held["step"])
 
 
 def scores(model: Any, ids: list[Ids], rows: npt.NDArray[np.int64], device: str) -> Floats:
@@ -266,7 +207,8 @@ def merged(model: Any, tokenizer: bytes, heads: int) -> tuple[Encoder, Head]:
     return Encoder("merged", weights, heads, tokenizer), head
 
 
-def _folds(n: int, folds: int, seed: int) -> Iterator[tuple[Any, Any]]:
+def left_out(n: int, folds: int, seed: int) -> Iterator[tuple[Any, Any]]:
+    """The rows to fit on, and the fold that is left out: a fifth, or less with more folds."""
     order = np.random.default_rng(seed).permutation(n)
     out = np.sort(order[: max(n // max(folds, 5), 1)])
     yield np.setdiff1d(np.arange(n), out), out
@@ -286,7 +228,7 @@ def fit(task: Task) -> Fitted:
     lengths = np.array([len(one) for one in ids], np.int64)
     n = len(ids)
     found = np.full(n, np.nan)
-    for rows, out in _folds(n, task.folds, task.seed):
+    for rows, out in left_out(n, task.folds, task.seed):
         part = learn(task, ids, plan(lengths, rows, p, task.seed), "fold")
         found[out] = scores(part, ids, out, task.device)
     whole = learn(task, ids, plan(lengths, np.arange(n), p, task.seed), "whole")

@@ -52,20 +52,23 @@ class Method:
         first: the parameters of the first trial.
         ranges: least and greatest of what is tried, and "whole", "log" or "even".
         texts: whether it learns from texts.
-        shading: whether it gives bids.
+        task: what it is for, as in a spec.
         torch: whether it needs the packages of the trainer extra.
+        check: refuses a base model, device and parameters that a fit could not end with.
     """
 
     fit: Callable[[Task], Fitted]
     first: Parameters
     ranges: Mapping[str, Range]
     texts: bool = False
-    shading: bool = False
+    task: str = "binary"
     torch: bool = False
+    check: Callable[[str, str, Parameters], None] | None = None
 
 
 def methods() -> Mapping[str, Method]:
     """Every method by its name."""
+    from trainer.notes import method as notes  # noqa: PLC0415
     from trainer.specialise import fused, lora, ngrams, shading, tabular  # noqa: PLC0415
 
     return {
@@ -77,6 +80,7 @@ def methods() -> Mapping[str, Method]:
         "prices": shading.PRICES,
         "text_lora": lora.TEXT_LORA,
         "text_fused": fused.TEXT_FUSED,
+        "decoder_lora": notes.DECODER_LORA,
     }
 
 

@@ -5,9 +5,12 @@ Scores are, by definition, those of ONNX Runtime on the exported graph: the byte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer import codec
 from trainer.examples import Examples, Floats
@@ -17,6 +20,23 @@ from trainer.tokens import encode
 
 BATCH = 256
 TOKENS_AT_ONCE = 8192
+
+
+class Scorer(Protocol):
+    """What the loop needs of a candidate, or of a plain model beside it.
+
+    `trainer.specialise.stored` makes one again from what it holds.
+    """
+
+    @property
+    def digest(self) -> str:
+        """Of all of it."""
+
+    def scores(self, examples: Examples, threads: int = 1) -> Floats:
+        """float64 [n], or [n, k] where a task asks for more than one number a case."""
+
+    def held(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Its parts as arrays, by name."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,20 @@ class Model:
         """Of all of it."""
         return codec.digest(self)
 
+    def held(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Graph, tokeniser and limits."""
+        return {
+            "graph": np.frombuffer(self.graph, np.uint8),
+            "tokenizer": np.frombuffer(self.tokenizer, np.uint8),
+            "limits": np.array([self.max_tokens, self.max_bytes], np.int64),
+        }
+
+    @classmethod
+    def of(cls, held: Mapping[str, npt.NDArray[Any]]) -> Model:
+        """What `held` told."""
+        tokens, size = (int(v) for v in held["limits"])
+        return cls(held["graph"].tobytes(), held["tokenizer"].tobytes(), tokens, size)
+
     def scores(self, examples: Examples, threads: int = 1) -> Floats:
         """float64 [n]: the graph's score of each case."""
         opened = session(self.graph, threads)
@@ -62,13 +96,13 @@ class Fitted:
 
     Attributes:
         model: fitted on all training cases.
-        fold_scores: float64 [n], each training case's score by a model fitted without it; NaN for
-            cases that no such model has scored.
+        fold_scores: as `Scorer.scores`, each training case's score by a model fitted without it;
+            NaN for cases that no such model has scored.
         difference: the greatest between the source's scores and the graph's.
         method: in words.
     """
 
-    model: Model
+    model: Scorer
     fold_scores: Floats
     difference: float
     method: str

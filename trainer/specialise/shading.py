@@ -133,5 +133,5 @@ PRICES = Method(
         "least": (5, 30, "whole"),
         "features": (0.2, 0.7, "even"),
     },
-    shading=True,
+    task="shading",
 )

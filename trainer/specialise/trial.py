@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer import codec
+from trainer import archive, codec
 from trainer.errors import TrainError
 from trainer.examples import Examples, Floats
-from trainer.specialise.model import Fitted, Model
+from trainer.specialise import stored
+from trainer.specialise.model import Fitted
 from trainer.specialise.peers import ALONE, Peers
 
 
@@ -185,12 +186,8 @@ def _read(folder: Path, trial: Trial, code: int | None, said: str) -> Outcome:
     told: dict[str, Any] = json.loads((folder / "told.json").read_text())
     if "error" in told:
         return Outcome(None, told["error"], told["confined"])
-    with np.load(folder / "out.npz", allow_pickle=False) as held:
-        model = Model(
-            held["graph"].tobytes(),
-            held["tokenizer"].tobytes(),
-            told["max_tokens"],
-            told["max_bytes"],
-        )
-        scores = held["fold_scores"].astype(np.float64)
-    return Outcome(Fitted(model, scores, told["difference"], told["method"]), "", told["confined"])
+    held = archive.unpack((folder / "out").read_bytes())
+    parts = {k.removeprefix("model:"): v for k, v in held.items() if k.startswith("model:")}
+    made = stored.model(parts, trial.base)
+    scores = held["fold_scores"].astype(np.float64)
+    return Outcome(Fitted(made, scores, told["difference"], told["method"]), "", told["confined"])
