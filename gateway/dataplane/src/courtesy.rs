@@ -7,7 +7,7 @@
 //! the core. A thread of low priority sleeps whether or not somebody is known to wait, for who has just
 //! been woken and has no core cannot say so; and not longer than a little, for the thread may hold a
 //! lock. One at idle priority loses the core to whoever wakes, so it sleeps only while a thread that
-//! serves is awake: a core that sleeps for nothing is a core that wakes late.
+//! callers wait for is awake: a core that sleeps for nothing is a core that wakes late.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::priority::{is_serving, somebody_serves};
+use crate::priority::{is_serving, somebody_is_awake};
 
 const WORK: libc::timespec = libc::timespec {
     tv_sec: 0,
@@ -30,9 +30,9 @@ const SLEEP: libc::timespec = libc::timespec {
 /// When a courteous thread sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GiveWay {
-    /// Whenever there are threads that serve.
+    /// Whenever there are threads that speak to callers.
     Always,
-    /// While one of them is awake. For a thread at idle priority.
+    /// While a thread that callers wait for is awake. For a thread at idle priority.
     ToWhoIsAwake,
 }
 
@@ -96,7 +96,7 @@ extern "C" fn give_way(_: libc::c_int) {
         let kept = *errno;
         let sleeps = match GIVES_WAY.get() {
             GiveWay::Always => is_serving(),
-            GiveWay::ToWhoIsAwake => somebody_serves(),
+            GiveWay::ToWhoIsAwake => somebody_is_awake(),
         };
         if sleeps {
             SLEEPS.fetch_add(1, Relaxed);
@@ -145,15 +145,18 @@ fn timer(signal: libc::c_int) -> Option<libc::timer_t> {
 mod tests {
     use super::*;
     use crate::clock::{MILLIS, SECONDS, now, thread_time};
-    use crate::priority::Serves;
+    use crate::priority::{Computes, falls_asleep, serve_with};
 
     #[test]
     fn a_courteous_thread_sleeps_in_between_and_goes_on_all_the_same() {
         // Awake for as long as the test lasts, whatever other tests' threads do.
-        let _serves = Serves::begin();
+        serve_with(1);
+        let _computes = Computes::begin();
         for gives_way in [GiveWay::Always, GiveWay::ToWhoIsAwake] {
             sleeps_and_gets_on(gives_way);
         }
+        // Nobody of this test's speaks to callers any more.
+        falls_asleep();
     }
 
     fn sleeps_and_gets_on(gives_way: GiveWay) {

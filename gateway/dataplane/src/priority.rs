@@ -18,16 +18,18 @@ static WAKES: AtomicU64 = AtomicU64::new(0);
 /// none.
 static WAKES_BESIDE: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Threads that serve (they speak to callers, make tokens or compute), and those of them that sleep.
+/// Threads that speak to callers, and those of them that sleep.
 static SERVING: AtomicUsize = AtomicUsize::new(0);
 static ASLEEP: AtomicUsize = AtomicUsize::new(0);
+/// Threads that compute or make tokens, and do not sleep.
+static COMPUTING: AtomicUsize = AtomicUsize::new(0);
 
-/// So many more threads serve; each is awake until it says otherwise.
+/// So many more threads speak to callers; each is awake until it says otherwise.
 pub fn serve_with(threads: usize) {
     SERVING.fetch_add(threads, Relaxed);
 }
 
-/// A thread that serves has nothing to do, and wakes when it has.
+/// A thread that speaks to callers has nothing to do, and wakes when it has.
 pub fn falls_asleep() {
     ASLEEP.fetch_add(1, Relaxed);
 }
@@ -36,14 +38,14 @@ pub fn wakes_up() {
     ASLEEP.fetch_sub(1, Relaxed);
 }
 
-/// What a thread that serves is counted by for as long as it runs.
+/// What a thread that computes for callers, or makes tokens, is counted by for as long as it runs.
 #[derive(Debug)]
-pub struct Serves(());
+pub struct Computes(());
 
-impl Serves {
+impl Computes {
     #[must_use]
     pub fn begin() -> Self {
-        serve_with(1);
+        COMPUTING.fetch_add(1, Relaxed);
         Self(())
     }
 
@@ -53,29 +55,34 @@ impl Serves {
         struct Wakes;
         impl Drop for Wakes {
             fn drop(&mut self) {
-                wakes_up();
+                COMPUTING.fetch_add(1, Relaxed);
             }
         }
-        falls_asleep();
+        COMPUTING.fetch_sub(1, Relaxed);
         let _wakes = Wakes;
         wait()
     }
 }
 
-impl Drop for Serves {
+impl Drop for Computes {
     fn drop(&mut self) {
-        SERVING.fetch_sub(1, Relaxed);
+        COMPUTING.fetch_sub(1, Relaxed);
     }
 }
 
-/// Whether there are threads that serve, at work or not.
+/// Whether there are threads that speak to callers, at work or not.
 pub fn is_serving() -> bool {
     SERVING.load(Relaxed) > 0
 }
 
-/// Whether a thread that serves is at work.
+/// Whether a thread that speaks to callers is at work.
 pub fn somebody_serves() -> bool {
     ASLEEP.load(Relaxed) < SERVING.load(Relaxed)
+}
+
+/// Whether a thread that callers wait for is at work, whatever it does for them.
+pub fn somebody_is_awake() -> bool {
+    COMPUTING.load(Relaxed) > 0 || somebody_serves()
 }
 
 /// Lets the calling thread have a core soon after it wakes, before threads of lower priority have had
@@ -196,15 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn who_serves_is_awake_but_while_it_waits() {
-        // The counters are the process's: what other tests' threads do may hide one that sleeps.
-        let serves = Serves::begin();
-        assert!(is_serving() && somebody_serves());
-        let during = serves.asleep(|| ASLEEP.load(Relaxed));
-        assert!(during > 0);
-        let panicked = std::panic::catch_unwind(|| serves.asleep(|| panic!("while it waits")));
+    fn who_computes_is_awake_but_while_it_waits() {
+        // The counter is the process's: other tests' threads may hide one that sleeps.
+        let computes = Computes::begin();
+        assert!(somebody_is_awake());
+        let panicked = std::panic::catch_unwind(|| computes.asleep(|| panic!("while it waits")));
         assert!(panicked.is_err());
-        assert!(somebody_serves(), "it has woken all the same");
+        assert!(COMPUTING.load(Relaxed) > 0, "it has woken all the same");
+        assert!(somebody_is_awake());
     }
 
     #[test]

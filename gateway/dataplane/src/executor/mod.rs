@@ -25,7 +25,7 @@ use crate::clock::{MICROS, MILLIS, SECONDS, Ticks, now};
 use crate::engine::{Buffers, EngineError, Lane};
 use crate::metrics::ModelMetrics;
 use crate::model::contract::Contract;
-use crate::priority::{Serves, serve_promptly};
+use crate::priority::{Computes, serve_promptly};
 use crate::sched::codel::Codel;
 use crate::sched::cost::{CostLine, CostTable};
 use crate::sched::queue::{Ticket, Waiting};
@@ -116,7 +116,7 @@ impl Executor {
             let thread = std::thread::Builder::new().name(format!("lane-{index}"));
             let thread = thread.spawn(move || {
                 serve_promptly();
-                this.work(&Serves::begin());
+                this.work(&Computes::begin());
             });
             lock(&executor.threads).push(thread.map_err(|e| format!("no thread for a lane: {e}"))?);
         }
@@ -308,7 +308,7 @@ impl Executor {
     }
 
     /// A lane's thread: takes batches as long as there are some and a lane is free.
-    fn work(&self, serves: &Serves) {
+    fn work(&self, computes: &Computes) {
         let mut replies = Vec::new();
         let mut state = lock(&self.state);
         loop {
@@ -337,7 +337,7 @@ impl Executor {
                 return;
             }
             state.sleeping += 1;
-            state = serves.asleep(|| match until {
+            state = computes.asleep(|| match until {
                 None => self
                     .wake
                     .wait(state)

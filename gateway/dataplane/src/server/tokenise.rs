@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::executor::Tokens;
 use crate::model::text::TextStage;
-use crate::priority::{Serves, serve_promptly};
+use crate::priority::{Computes, serve_promptly};
 
 /// Requests that may wait to be tokenised: some tens of milliseconds of one thread's work.
 const WAITING: usize = 1_024;
@@ -36,7 +36,7 @@ impl Tokenisers {
             let thread = std::thread::Builder::new().name(format!("tokens-{index}"));
             thread.spawn(move || {
                 serve_promptly();
-                work(&waiting, &Serves::begin());
+                work(&waiting, &Computes::begin());
             })?;
         }
         Ok(Self { tasks })
@@ -59,9 +59,9 @@ impl Tokenisers {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Task>>, serves: &Serves) {
+fn work(waiting: &Mutex<Receiver<Task>>, computes: &Computes) {
     loop {
-        let task = serves.asleep(|| {
+        let task = computes.asleep(|| {
             waiting
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
