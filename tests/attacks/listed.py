@@ -12,7 +12,7 @@ PAGE: Final = FOLDER.parents[1] / "docs" / "attacks.md"
 
 HEAD: Final = """# Named attacks
 
-Each is a test that ends in its own refusal; a few beside them show that what is genuine is let in. \
+Each is a test that ends in its own refusal; a few show that what is genuine is let in. \
 `pytest tests/attacks` tries them all. Written by `python -m tests.attacks.listed` from the tests.
 """
 
