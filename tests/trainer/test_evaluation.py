@@ -11,7 +11,7 @@ from trainer import archive, codec
 from trainer.errors import InputError
 from trainer.evaluation import suite as suites
 from trainer.evaluation.bounds import bound, difference
-from trainer.evaluation.leaks import scan
+from trainer.evaluation.leaks import clear_of, scan
 from trainer.evaluation.metrics import (
     Scored,
     average_precision,
@@ -131,6 +131,9 @@ def test_a_text_that_was_copied_or_changed_a_little_is_a_leak() -> None:
     suite = of_texts(held, [0, 1, 0, 1], ids=["same", "near", "new", "short"])
     found = scan(train, suite, words=5, share=0.65)
     assert (found.exact, found.runs) == (("same",), ("near",))
+    assert clear_of(train, [suite], words=5, share=0.65).tolist() == []
+    assert clear_of(train, [suite.take([1, 2, 3])], words=5, share=0.65).tolist() == [0]
+    assert clear_of(train, [suite.take([2, 3])], words=5, share=0.65).tolist() == [0, 1]
 
 
 def test_groups_stay_on_one_side_and_the_latest_are_held_out() -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -324,3 +325,11 @@ def test_a_labelled_text_that_is_nearly_a_case_of_a_suite_stops_the_run_as_a_lea
     ended = follow(spec, key, None, tmp_path / "seals", ray=False)
     assert ended.reason.startswith("leak: ")
     assert ended.proposed is None
+    assert ended.assessed is None, "before anything was fitted"
+    told = CliRunner().invoke(app, ["train", "explain", str(tmp_path / "specialist.toml")])
+    assert told.exit_code == 0, told.output
+    assert "leaked cases" in told.output
+    near = replace(spec, data=replace(spec.data, duplicates="drop_near"))
+    drawn = prepare.draw(near, 1)
+    assert (drawn.leaks.exact, drawn.leaks.runs) == ((), ())
+    assert len(drawn.parts.train) < len(prepare.draw(spec, 1).parts.train)

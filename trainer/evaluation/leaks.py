@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainer.examples import Examples
+import numpy as np
+
+from trainer.examples import Examples, Index
 
 _WORD = re.compile(r"\w+")
 
@@ -30,22 +33,38 @@ def scan(train: Examples, suite: Examples, *, words: int, share: float) -> Leaks
     exact = tuple(i for i, key in zip(suite.ids, suite.input_keys(), strict=True) if key in known)
     if not suite.texts:
         return Leaks(len(suite), exact, ())
+    inside = _inside(train.texts, suite.texts, words, share)
+    equal = set(exact)
+    held = zip(suite.ids, inside, strict=True)
+    return Leaks(len(suite), exact, tuple(name for name, by in held if by and name not in equal))
+
+
+def clear_of(train: Examples, suites: Iterable[Examples], *, words: int, share: float) -> Index:
+    """int64 [m]: the training rows in whose text no case of a suite lies in long runs."""
+    clear = np.ones(len(train), np.bool_)
+    for suite in suites:
+        for rows in _inside(train.texts, suite.texts, words, share):
+            clear[list(rows)] = False
+    return np.flatnonzero(clear)
+
+
+def _inside(
+    train: Iterable[str], suite: Iterable[str], words: int, share: float
+) -> list[frozenset[int]]:
+    """For each text of a suite the numbers of the training texts that hold `share` of its runs."""
     where: dict[int, list[int]] = defaultdict(list)
-    for number, text in enumerate(train.texts):
+    for number, text in enumerate(train):
         for run in runs(text, words):
             where[run].append(number)
     found = []
-    for name, text in zip(suite.ids, suite.texts, strict=True):
+    for text in suite:
         own = runs(text, words)
-        if not own or name in exact:
-            continue
         hits: dict[int, int] = defaultdict(int)
         for run in own:
             for number in where.get(run, ()):
                 hits[number] += 1
-        if hits and max(hits.values()) >= share * len(own):
-            found.append(name)
-    return Leaks(len(suite), exact, tuple(found))
+        found.append(frozenset(n for n, count in hits.items() if count >= share * len(own)))
+    return found
 
 
 def runs(text: str, words: int) -> frozenset[int]:

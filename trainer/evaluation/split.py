@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainer.errors import InputError
+from trainer.evaluation.leaks import clear_of
 from trainer.examples import Examples, Index, joined, of_texts
 from trainer.recipes.sources import Loaded
 from trainer.recipes.tables import read_columns
@@ -49,7 +50,7 @@ def split(loaded: Loaded, spec: Spec) -> Parts:
     if crossing and spec.data.duplicates == "refuse":
         raise InputError(
             f"{crossing:,} cases have the same input as a case on another side of the split; take "
-            'them out of the data, or say data.duplicates = "drop".'
+            'them out of the data, or say data.duplicates = "drop", for texts "drop_near".'
         )
     rows = [np.flatnonzero(kept & (side == part)) for part in (TRAIN, CORE, HELD_OUT)]
     train, core, held_out = (examples.take(one) for one in rows)
@@ -87,6 +88,22 @@ def with_more(parts: Parts, spec: Spec) -> Parts:
     fresh = [row for row, key in enumerate(more.input_keys()) if key not in taken]
     train = joined(parts.train, more.take(fresh))
     return replace(parts, train=train, dropped=parts.dropped + len(texts) - len(fresh))
+
+
+def without_near(parts: Parts, spec: Spec) -> Parts:
+    """The same parts without the training texts in which a case of another side lies by its runs.
+
+    The rule is the leak scan's, so what is left holds no leak. Core and held out stay as they are.
+
+    Raises:
+        InputError: too few training cases of a class are left.
+    """
+    words, share = spec.evaluate.leak_words, spec.evaluate.leak_share
+    rows = clear_of(parts.train, (parts.core, parts.held_out), words=words, share=share)
+    gone = len(parts.train) - len(rows)
+    left = replace(parts, train=parts.train.take(rows), dropped=parts.dropped + gone)
+    _check(left, spec)
+    return left
 
 
 def sides(loaded: Loaded, spec: Spec) -> Index:

@@ -97,6 +97,11 @@ class Loop:
         """
         spec = self.desk.spec
         ready = self._step(0, "prepare", Prepared, self.run_id, self._prepare)
+        if ready.leaked:
+            # Before time is spent: whatever is fitted on these cases could not be judged.
+            reason = f"leak: {phases.leak(ready.leaked)}"
+            self.ledger.end(self.run_id, "stopped", reason)
+            return Ended(self.run_id, "stopped", reason, None, None)
         best, spent = Best(), Spent()
         number = 0
         clusters: DiagnoseOut | None = None

@@ -25,7 +25,7 @@ from trainer.evaluation.lock import Lock
 from trainer.evaluation.metrics import looks, threshold_of
 from trainer.evaluation.plain import plain
 from trainer.evaluation.seal import Sealed
-from trainer.evaluation.split import Parts, split, with_more
+from trainer.evaluation.split import Parts, split, with_more, without_near
 from trainer.evaluation.suite import Suite
 from trainer.loop.store import Store
 from trainer.loop.types import Prepared
@@ -146,6 +146,8 @@ def draw(spec: Spec, version: int, blocks: Blocks = one_by_one) -> Drawn:
             f"The cases are {kind}, and a method of specialise.methods is not for them."
         )
     parts = with_more(split(loaded, spec), spec)
+    if spec.data.duplicates == "drop_near" and parts.train.texts:
+        parts = without_near(parts, spec)
     made = plain(parts.train, spec)
     found = []
     for name, part in (("core", parts.core), ("held_out", parts.held_out)):

@@ -53,7 +53,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "task": TASKS,
     "data.split": SPLITS,
-    "data.duplicates": ("refuse", "drop"),
+    "data.duplicates": ("refuse", "drop", "drop_near"),
     "data.personal_data": ("none", "pseudonymous", "personal", "special"),
     "specialise.device": ("cpu", "cuda"),
     "propose.materiality": ("low", "medium", "high"),

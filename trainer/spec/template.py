@@ -30,7 +30,8 @@ core_share = 0.15                # judged in every round
 held_out_share = 0.2             # sealed; each look is counted
 # latest = 5000                  # source "decisions": only so many of the newest labelled requests
 # more = "labelled.csv"          # texts that a teacher labelled (train label): training cases only
-duplicates = "refuse"            # equal rows on both sides of the split: "refuse" or "drop"
+duplicates = "refuse"            # equal rows on both sides of the split: "refuse", "drop", or for
+                                 # texts "drop_near": training texts that hold one by its runs, too
 begins = "2026-01-01"            # the data's first and last day, for the evidence
 ends = "2026-06-30"
 consent_basis = "why this data may be used for this"
