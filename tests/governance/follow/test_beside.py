@@ -65,8 +65,12 @@ def children(pid: int) -> dict[int, list[str]]:
     return found
 
 
+def followers(pid: int) -> list[int]:
+    return [p for p, words in children(pid).items() if "governance.follow" in words]
+
+
 def process(server: Contender) -> int:
-    (found,) = (pid for pid, words in children(server.pid).items() if "governance.follow" in words)
+    (found,) = followers(server.pid)
     return found
 
 
@@ -84,7 +88,7 @@ def test_a_server_starts_its_follower_and_starts_it_again(
     leader = f'control_socket = "{stage.home.root.parent / "gateway-1"}.control"\n'
     serve(stage.models, leader + f'[governance]\nhome = "{stage.home.root}"\n')
     server = serve(stage.models, config)
-    assert follower(server)["running"]
+    assert eventually(lambda: follower(server)["running"])
     one = digest_of(stage.models / MODEL / "1")
     stage.first(1, one)
     assert eventually(lambda: fleet.follows()[NAME])
@@ -133,11 +137,11 @@ def test_a_follower_ends_with_a_server_that_was_killed(
     try:
         assert server.stdout is not None
         json.loads(server.stdout.readline())
-        begun = [p for p, words in children(server.pid).items() if "governance.follow" in words]
+        assert eventually(lambda: len(followers(server.pid)) == 1), "it is started beside"
+        (begun,) = followers(server.pid)
         server.kill()
         server.wait()
-        assert len(begun) == 1
-        assert eventually(lambda: gone(begun[0]))
+        assert eventually(lambda: gone(begun))
     finally:
         server.kill()
         server.wait()
