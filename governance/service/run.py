@@ -143,11 +143,11 @@ class Run:
         if self.plan.is_canary:
             found = of_canary(found)
         samples = self._pairing.take(found, now)
-        # What could not be written waits, and is not lost.
-        self._unwritten += samples
-        self._unwritten += self._joined.lines(samples, found.get("outcomes", ()), now)
+        samples += self._joined.lines(samples, found.get("outcomes", ()), now)
+        counted = self._count(samples, int(found["lost"]))
+        # Only now: a word that waits no longer has its line in the samples.
         self._waiting.save(now)
-        return self._count([], int(found["lost"]))
+        return counted
 
     def next_part(self) -> None:
         """The data plane's shadow is gone: go on with another. Its open pairs were shed."""
