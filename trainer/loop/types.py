@@ -207,7 +207,6 @@ class AssessIn:
     best: Best
     tried: Tried | None
     spent: Spent
-    leaked: int
     lock: str
     protected: tuple[str, ...] = ()
 
@@ -252,7 +251,6 @@ class Report:
     better_than_reference: Bound
     balance: Mapping[str, int]
     looked: bool
-    leaked: int
     fairness: tuple[Rate, ...] = ()
     least_lead: float | None = None
 
@@ -266,7 +264,7 @@ class Report:
         """Whether every gate holds, and no more was lost than allowed."""
         gates = all(gate.holds for gate in self.gates if gate.holds is not None)
         kept = len(self.lost.names) <= self.lost.allowed and not self.behind
-        return gates and kept and not self.leaked
+        return gates and kept
 
 
 @dataclass(frozen=True)
