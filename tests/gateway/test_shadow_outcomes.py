@@ -44,14 +44,19 @@ def test_a_pair_carries_its_requests_id_its_row_and_both_scores(shadowed: Shadow
         assert (end["incumbent"], end["candidate"]) == (True, score >= 0.5)
 
 
-def test_a_request_without_an_id_is_a_pair_that_no_outcome_can_be_of(
-    tmp_path: Path, serve: Serve
-) -> None:
+@pytest.fixture
+def without_log(tmp_path: Path, serve: Serve) -> Shadowed:
     for threshold in (0.0, 0.5):
         pack(tmp_path / "models", threshold)
     socket = tmp_path / "control"
     config = f'control_socket = "{socket}"\n[model.m]\nversions = [1]\n'
-    s = Shadowed(serve(tmp_path / "models", config), socket)
+    return Shadowed(serve(tmp_path / "models", config), socket)
+
+
+def test_a_request_without_an_id_is_a_pair_that_no_outcome_can_be_of(
+    without_log: Shadowed,
+) -> None:
+    s = without_log
     s.start()
     for name in ("", "x" * 257, "fine"):
         for _ in range(20):
@@ -81,13 +86,9 @@ def test_outcomes_are_told_to_the_shadow_once_whether_the_log_holds_them_or_not(
 
 
 def test_outcomes_reach_a_shadow_also_where_no_decision_log_is_written(
-    tmp_path: Path, serve: Serve
+    without_log: Shadowed,
 ) -> None:
-    for threshold in (0.0, 0.5):
-        pack(tmp_path / "models", threshold)
-    socket = tmp_path / "control"
-    config = f'control_socket = "{socket}"\n[model.m]\nversions = [1]\n'
-    s = Shadowed(serve(tmp_path / "models", config), socket)
+    s = without_log
     sent = pb.Outcome(request_id="r", label=1.0, time_ns=7)
     with pytest.raises(Exception, match="compares no models"):
         report(s.server, sent)

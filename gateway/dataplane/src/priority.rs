@@ -40,33 +40,37 @@ pub fn wakes_up() {
 
 /// What a thread that computes for callers, or makes tokens, is counted by for as long as it runs.
 #[derive(Debug)]
-pub struct Computes(());
+pub struct Computes(&'static AtomicUsize);
 
 impl Computes {
     #[must_use]
     pub fn begin() -> Self {
-        COMPUTING.fetch_add(1, Relaxed);
-        Self(())
+        Self::counted_by(&COMPUTING)
+    }
+
+    fn counted_by(awake: &'static AtomicUsize) -> Self {
+        awake.fetch_add(1, Relaxed);
+        Self(awake)
     }
 
     /// Waits for something to do, by `wait`.
     pub fn asleep<T>(&self, wait: impl FnOnce() -> T) -> T {
         /// Also where `wait` panics.
-        struct Wakes;
+        struct Wakes(&'static AtomicUsize);
         impl Drop for Wakes {
             fn drop(&mut self) {
-                COMPUTING.fetch_add(1, Relaxed);
+                self.0.fetch_add(1, Relaxed);
             }
         }
-        COMPUTING.fetch_sub(1, Relaxed);
-        let _wakes = Wakes;
+        self.0.fetch_sub(1, Relaxed);
+        let _wakes = Wakes(self.0);
         wait()
     }
 }
 
 impl Drop for Computes {
     fn drop(&mut self) {
-        COMPUTING.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -204,12 +208,17 @@ mod tests {
 
     #[test]
     fn who_computes_is_awake_but_while_it_waits() {
-        // The counter is the process's: other tests' threads may hide one that sleeps.
-        let computes = Computes::begin();
-        assert!(somebody_is_awake());
+        static AWAKE: AtomicUsize = AtomicUsize::new(0);
+        let computes = Computes::counted_by(&AWAKE);
+        assert_eq!(AWAKE.load(Relaxed), 1);
+        assert_eq!(computes.asleep(|| AWAKE.load(Relaxed)), 0);
+        assert_eq!(AWAKE.load(Relaxed), 1);
         let panicked = std::panic::catch_unwind(|| computes.asleep(|| panic!("while it waits")));
         assert!(panicked.is_err());
-        assert!(COMPUTING.load(Relaxed) > 0, "it has woken all the same");
+        assert_eq!(AWAKE.load(Relaxed), 1, "it has woken all the same");
+        drop(computes);
+        assert_eq!(AWAKE.load(Relaxed), 0);
+        let _of_the_process = Computes::begin();
         assert!(somebody_is_awake());
     }
 

@@ -1,6 +1,5 @@
 """What a witness behind HTTP has kept is read back, online and from a file, and is its own word."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ from tests.governance.ledger.test_http_witness import (
     NAME,
     Remote,
     append,
-    listening,
     opened,
+    remote,
+    url,
 )
 from tests.governance.signing import NOW, signer
+
+__all__ = ["remote", "url"]
 
 ROOT = bytes(range(32))
 # A head of seven entries with the witness's cosignature, as it was first made.
@@ -39,17 +41,6 @@ GOLDEN = (
     "P+oE07I6Gf5/By+OPW0fwRHQtxSBJZCPGotG4uDSCg==\n"
 )
 RUN = CliRunner()
-
-
-@pytest.fixture
-def remote() -> Remote:
-    return Remote()
-
-
-@pytest.fixture
-def url(remote: Remote) -> Iterator[str]:
-    with listening(remote) as found:
-        yield found
 
 
 def refusal(told: str) -> str:
