@@ -88,13 +88,7 @@ def witnessed(
     with _told(as_json):
         note = HttpWitness.parse(witness, log).remembered()
     size = open_checkpoint(note, log)[0].size
-    if out is not None:
-        out.write_text(note)
-        say(f"wrote {out}: a head of {size:,} entries")
-    if as_json:
-        emit({"size": size, "note": note})
-    elif out is None:
-        sys.stdout.write(note)
+    _give(note, out, {"size": size, "note": note}, as_json)
 
 
 @app.command()
@@ -107,13 +101,7 @@ def prove(
     """Write the proof that an entry is in the log: a text that verifies offline."""
     with _told(as_json), reading(ledger) as reader:
         proof = exports.prove(reader, index)
-    if out is not None:
-        out.write_text(proof)
-        say(f"wrote {out}")
-    if as_json:
-        emit({"index": index, "proof": proof})
-    elif out is None:
-        sys.stdout.write(proof)
+    _give(proof, out, {"index": index, "proof": proof}, as_json)
 
 
 @app.command("check")
@@ -216,6 +204,16 @@ def _text(path: Path, as_json: bool) -> str:
         return path.read_text()
     except (OSError, ValueError) as error:
         fail(f"{path}: {error}", USAGE, as_json)
+
+
+def _give(text: str, out: Path | None, told: dict[str, Any], as_json: bool) -> None:
+    if out is not None:
+        out.write_text(text)
+        say(f"wrote {out}")
+    if as_json:
+        emit(told)
+    elif out is None:
+        sys.stdout.write(text)
 
 
 @contextmanager
